@@ -1,0 +1,114 @@
+"""The platform's own database: engine, sessions and migrations."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event, inspect, text
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+from contracts.errors import HomeTooNew, NotFound, ServiceUnavailable
+from contracts.home import Home
+from contracts.settings import Settings
+
+__all__ = ["SCHEMA_REVISION", "Database"]
+
+SCHEMA_REVISION = "0001"
+"""Newest migration in ``migrations/versions``; a test keeps the two equal."""
+
+
+def _database_url(settings: Settings, home: Home) -> str:
+    if settings.profile == "local":
+        return f"sqlite:///{home.platform_database}"
+    if settings.database_url is None:
+        raise NotFound(
+            "setting BACKBEAT_DATABASE_URL",
+            found="not set",
+            expected="a SQLAlchemy address, as the production profile needs",
+            next_step="export BACKBEAT_DATABASE_URL=postgresql+psycopg://user@host/database",
+        )
+    return settings.database_url.get_secret_value()
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    # Readers (UI, service) go on while a command writes; a second writer waits instead of failing.
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA busy_timeout=10000")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
+
+
+class Database:
+    """Sessions on the platform's tables, created and migrated on first use.
+
+    Args:
+        settings: Names the database in the production profile.
+        home: Holds it in the local profile.
+    """
+
+    def __init__(self, settings: Settings, home: Home) -> None:
+        self._url = _database_url(settings, home)
+        self._engine: Engine | None = None
+
+    @property
+    def engine(self) -> Engine:
+        """The engine, with the schema up to date.
+
+        Raises:
+            HomeTooNew: The schema is of a newer version.
+            ServiceUnavailable: The server does not answer.
+        """
+        if self._engine is None:
+            engine = create_engine(self._url)
+            if engine.dialect.name == "sqlite":
+                Path(str(engine.url.database)).parent.mkdir(parents=True, exist_ok=True)
+                event.listen(engine, "connect", _prepare_sqlite)
+            try:
+                self._migrate(engine)
+            except OperationalError as error:
+                raise ServiceUnavailable(
+                    f"database {engine.url.render_as_string(hide_password=True)}",
+                    found=str(error.orig).strip().splitlines()[0],
+                    expected="a server that answers",
+                    next_step="start it, or correct BACKBEAT_DATABASE_URL; `backbeat doctor` checks it",
+                ) from None
+            self._engine = engine
+        return self._engine
+
+    def _migrate(self, engine: Engine) -> None:
+        with engine.connect() as connection:
+            found = None
+            if inspect(connection).has_table("alembic_version"):
+                found = connection.execute(text("select version_num from alembic_version")).scalar()
+        if found == SCHEMA_REVISION:
+            return
+        if found is not None and found > SCHEMA_REVISION:
+            raise HomeTooNew(
+                f"database {engine.url.render_as_string(hide_password=True)}",
+                found=f"schema {found}",
+                expected=f"schema {SCHEMA_REVISION} or older",
+                next_step="upgrade Backbeat, or set BACKBEAT_HOME to another directory",
+            )
+        from alembic import command
+        from alembic.config import Config
+
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        with engine.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """One transaction: committed at the end, rolled back on any exception."""
+        with Session(self.engine) as session, session.begin():
+            yield session
+
+    def close(self) -> None:
+        """Return all connections."""
+        if self._engine is not None:
+            self._engine.dispose()
+            self._engine = None

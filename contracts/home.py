@@ -1,0 +1,146 @@
+"""The home: the directory that holds all embedded state, its format number and its one writer."""
+
+import json
+import os
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Self
+
+from filelock import FileLock, Timeout
+
+from contracts.clock import utc_now
+from contracts.errors import BadInput, HomeBusy, HomeTooNew, NotFound
+from contracts.files import write_text_whole
+from contracts.revision import library_versions
+from contracts.settings import Settings
+
+__all__ = ["HOME_FORMAT", "Home"]
+
+HOME_FORMAT = 1
+"""Layout this code reads and writes. Raise it when an older Backbeat could no longer read a home."""
+
+
+class Home:
+    """Paths inside a home. Nothing is created before :meth:`writing`.
+
+    Args:
+        root: The directory.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+        self.marker = self.root / "home.json"
+        self.offline = self.root / "offline"
+        self.feast = self.root / "feast"
+        self.quality = self.root / "quality"
+        self.artifacts = self.root / "artifacts"
+        self.cache = self.root / "cache"
+        self.logs = self.root / "logs"
+        self.platform_database = self.root / "platform.db"
+        self.mlflow_database = self.root / "mlflow.db"
+
+    @classmethod
+    def open(cls, settings: Settings) -> Self:
+        """The home the settings name, whether or not it exists yet.
+
+        Raises:
+            HomeTooNew: It was written by a newer version.
+            BadInput: The path is a file, or a directory with other things in it.
+        """
+        home = cls(settings.home)
+        if home.root.exists() and not home.root.is_dir():
+            raise BadInput(
+                f"home {home.root}",
+                found="a file",
+                expected="a directory, or a path where one can be made",
+                next_step="set BACKBEAT_HOME to a directory",
+            )
+        if not home.marker.exists():
+            strangers = sorted(p.name for p in home.root.iterdir()) if home.root.exists() else []
+            if any(name not in ("writer.lock", "writer.json") for name in strangers):
+                raise BadInput(
+                    f"home {home.root}",
+                    found=f"a directory without home.json that holds {', '.join(strangers[:3])}",
+                    expected="an empty or absent directory, or a home made by Backbeat",
+                    next_step="set BACKBEAT_HOME to another directory",
+                )
+            return home
+        found = json.loads(home.marker.read_text(encoding="utf-8"))
+        if found["format"] > HOME_FORMAT:
+            raise HomeTooNew(
+                f"home {home.root}",
+                found=f"format {found['format']}, written by Backbeat {found['backbeat']}",
+                expected=f"format {HOME_FORMAT} or lower (this is Backbeat {library_versions().get('backbeat', '?')})",
+                next_step="upgrade Backbeat, or set BACKBEAT_HOME to another directory",
+            )
+        return home
+
+    @property
+    def exists(self) -> bool:
+        """Whether anything has been written here."""
+        return self.marker.exists()
+
+    def require(self) -> None:
+        """Refuse to read a home that is not there.
+
+        Raises:
+            NotFound: The home does not exist.
+        """
+        if not self.exists:
+            raise NotFound(
+                f"home {self.root}",
+                found="nothing there",
+                expected="a home with ingested data",
+                next_step="run `backbeat ingest simulate`, `backbeat ingest mmssl PATH` or `backbeat demo`",
+            )
+
+    @contextmanager
+    def writing(self, what: str) -> Iterator[None]:
+        """Be the only command that writes this home, making it if need be.
+
+        Args:
+            what: The command, shown to whoever comes second.
+
+        Raises:
+            HomeBusy: Another process is writing.
+        """
+        created = not self.root.exists()
+        self.root.mkdir(parents=True, exist_ok=True)
+        holder = self.root / "writer.json"
+        lock = FileLock(self.root / "writer.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise self._busy(holder) from None
+        try:
+            holder.write_text(json.dumps({"what": what, "pid": os.getpid(), "since": utc_now().isoformat()}))
+            yield
+            if not self.marker.exists():
+                marker = {"format": HOME_FORMAT, "backbeat": library_versions().get("backbeat", "unknown")}
+                write_text_whole(self.marker, json.dumps(marker))
+        finally:
+            holder.unlink(missing_ok=True)
+            lock.release()
+            if not self.marker.exists():
+                self._undo_creation(created)
+
+    def _busy(self, holder: Path) -> HomeBusy:
+        try:
+            who = json.loads(holder.read_text())
+            found = f"`{who['what']}` writing it (process {who['pid']}, since {who['since'][:19]} UTC)"
+        except (OSError, ValueError):
+            found = "another command writing it"
+        return HomeBusy(
+            f"home {shlex.quote(str(self.root))}",
+            found=found,
+            expected="one writer at a time",
+            next_step="wait until it has ended, then run the same command again",
+        )
+
+    def _undo_creation(self, created: bool) -> None:
+        """Leave no trace of a home whose first command failed before writing anything of worth."""
+        (self.root / "writer.lock").unlink(missing_ok=True)
+        if created and not any(self.root.iterdir()):
+            self.root.rmdir()

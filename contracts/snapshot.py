@@ -1,0 +1,61 @@
+"""The manifest of one immutable set of offline tables."""
+
+from datetime import datetime
+from typing import Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, model_validator
+
+from contracts.embeddings import EmbeddingSpec
+
+__all__ = ["Snapshot", "SplitInstants", "TableInfo"]
+
+
+class TableInfo(BaseModel):
+    """Size and content hash of one table."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rows: int
+    sha256: str
+    """Over all columns but ``ingested_at``, so the same data ingested twice hashes alike."""
+
+
+class SplitInstants(BaseModel):
+    """Two global instants that cut all users at once: train | validation | test."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    train_until: AwareDatetime
+    """Training events are strictly before this instant."""
+    validation_until: AwareDatetime
+    """Validation events are in ``[train_until, validation_until)``; test events follow."""
+    nominal: bool
+    """True where the publisher gave a split but no times, and the instants only encode that split."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.train_until >= self.validation_until:
+            raise ValueError("train_until must be before validation_until")
+        return self
+
+    def describe(self) -> str:
+        """One line for the protocol fingerprint."""
+        kind = "given split" if self.nominal else "global instants"
+        return f"{kind} {self.train_until.isoformat()} {self.validation_until.isoformat()}"
+
+
+class Snapshot(BaseModel):
+    """What one ingest wrote. Its id is the hash of its content: equal data, equal id."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    dataset: str
+    """Name of the data, e.g. ``tiktok`` or ``simulated``."""
+    source: str
+    """Where it came from: a path, or the simulator's settings."""
+    created_at: datetime
+    tables: dict[str, TableInfo]
+    embeddings: dict[str, EmbeddingSpec]
+    """By modality."""
+    split: SplitInstants

@@ -1,0 +1,46 @@
+"""Registered models, lifecycle aliases and the MLflow tags that carry our facts.
+
+Training writes these tags, the registry reads them; neither imports the other.
+"""
+
+from types import MappingProxyType
+from typing import Final
+
+__all__ = ["ALIASES", "EXPERIMENT", "PACKAGE_ARTIFACT", "PRIMARY_METRIC", "SURFACES", "Tag"]
+
+SURFACES: Final = MappingProxyType(
+    {
+        "video-feed": "which videos for this user?",
+        "background-music": "which music for this video by this user?",
+        "music": "which music for this user, now, given what they posted?",
+    }
+)
+"""Surface name → the question it answers. A surface is one registered model in MLflow."""
+
+ALIASES: Final = ("champion", "challenger", "shadow")
+
+EXPERIMENT: Final = "backbeat"
+"""MLflow experiment that holds training runs."""
+
+PACKAGE_ARTIFACT: Final = "package"
+"""Artifact path of the model package inside its run."""
+
+PRIMARY_METRIC: Final = "validation_recall_at_20"
+"""What versions are selected and gated on. Never a test metric."""
+
+
+class Tag:
+    """Keys of the tags on runs and model versions."""
+
+    MODEL: Final = "backbeat.model"
+    VARIANT: Final = "backbeat.variant"
+    SURFACE: Final = "backbeat.surface"
+    SNAPSHOT: Final = "backbeat.snapshot"
+    FEATURE_SERVICE: Final = "backbeat.feature_service"
+    VALIDATION_REPORT: Final = "backbeat.validation_report"
+    PROTOCOL: Final = "backbeat.protocol"
+    CODE_REVISION: Final = "backbeat.code_revision"
+    TRAINING_KEY: Final = "backbeat.training_key"
+    PACKAGE_SHA256: Final = "backbeat.package_sha256"
+    STATE: Final = "backbeat.state"
+    SEED: Final = "backbeat.seed"
