@@ -9,7 +9,8 @@ from sqlalchemy import Engine, create_engine, event, inspect, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from contracts.errors import HomeTooNew, NotFound, ServiceUnavailable
+from contracts.addresses import database_url
+from contracts.errors import HomeTooNew, ServiceUnavailable
 from contracts.home import Home
 from contracts.settings import Settings
 
@@ -17,19 +18,6 @@ __all__ = ["SCHEMA_REVISION", "Database"]
 
 SCHEMA_REVISION = "0001"
 """Newest migration in ``migrations/versions``; a test keeps the two equal."""
-
-
-def _database_url(settings: Settings, home: Home) -> str:
-    if settings.profile == "local":
-        return f"sqlite:///{home.platform_database}"
-    if settings.database_url is None:
-        raise NotFound(
-            "setting BACKBEAT_DATABASE_URL",
-            found="not set",
-            expected="a SQLAlchemy address, as the production profile needs",
-            next_step="export BACKBEAT_DATABASE_URL=postgresql+psycopg://user@host/database",
-        )
-    return settings.database_url.get_secret_value()
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
@@ -50,7 +38,7 @@ class Database:
     """
 
     def __init__(self, settings: Settings, home: Home) -> None:
-        self._url = _database_url(settings, home)
+        self._url = database_url(settings, home)
         self._engine: Engine | None = None
 
     @property

@@ -1,0 +1,53 @@
+"""Where each store lives: in the home (local profile) or at an address from the settings (production)."""
+
+from pydantic import SecretStr
+
+from contracts.errors import NotFound
+from contracts.home import Home
+from contracts.settings import PREFIX, Settings
+
+__all__ = ["database_url", "mlflow_artifact_url", "mlflow_tracking_url", "required"]
+
+
+def required(settings: Settings, field: str, example: str) -> str:
+    """The value of a setting that the production profile cannot do without.
+
+    Args:
+        settings: The process's settings.
+        field: Name of the field.
+        example: What a value looks like, for the error.
+
+    Raises:
+        NotFound: It is not set.
+    """
+    value = getattr(settings, field)
+    if value is None:
+        name = PREFIX + field.upper()
+        raise NotFound(
+            f"setting {name}",
+            found="not set",
+            expected=f"an address such as {example}, as the production profile needs",
+            next_step=f"export {name}=…, or unset {PREFIX}PROFILE",
+        )
+    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+
+
+def database_url(settings: Settings, home: Home) -> str:
+    """SQLAlchemy address of the platform's tables."""
+    if settings.profile == "local":
+        return f"sqlite:///{home.platform_database}"
+    return required(settings, "database_url", "postgresql+psycopg://user@host/database")
+
+
+def mlflow_tracking_url(settings: Settings, home: Home) -> str:
+    """MLflow's tracking and registry address."""
+    if settings.profile == "local":
+        return f"sqlite:///{home.mlflow_database}"
+    return required(settings, "mlflow_url", "postgresql+psycopg://user@host/mlflow")
+
+
+def mlflow_artifact_url(settings: Settings, home: Home) -> str:
+    """Root under which MLflow keeps artifacts."""
+    if settings.profile == "local":
+        return home.artifacts.as_uri()
+    return required(settings, "artifact_url", "s3://bucket/backbeat")

@@ -1,0 +1,54 @@
+"""Long work as rows of the jobs table, so that others can watch it and the next run knows how the last one ended."""
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from contracts.clock import utc_now
+from contracts.database import Database
+from contracts.platform import JobRow
+
+__all__ = ["job", "latest_job"]
+
+
+@contextmanager
+def job(database: Database, kind: str, snapshot: str) -> Iterator[dict[str, Any]]:
+    """Record a piece of work from start to end, however it ends.
+
+    Args:
+        database: The platform's tables.
+        kind: What is done, e.g. ``"materialize"``.
+        snapshot: The data it works on.
+
+    Yields:
+        A dict of facts about the job; what stands in it at the end is stored.
+    """
+    job_id, detail = uuid.uuid4().hex, dict[str, Any]()
+    with database.session() as session:
+        session.add(
+            JobRow(id=job_id, kind=kind, snapshot=snapshot, state="running", started_at=utc_now(), detail=detail)
+        )
+    state = "failed"
+    try:
+        yield detail
+        state = "done"
+    except KeyboardInterrupt:
+        state = "interrupted"
+        raise
+    finally:
+        with database.session() as session:
+            row = session.get_one(JobRow, job_id)
+            row.state, row.ended_at, row.detail = state, utc_now(), detail
+
+
+def latest_job(database: Database, kind: str, snapshot: str | None = None) -> JobRow | None:
+    """The newest job of a kind (on a snapshot, where one is given), detached from its session."""
+    with database.session() as session:
+        query = session.query(JobRow).filter_by(kind=kind)
+        if snapshot is not None:
+            query = query.filter_by(snapshot=snapshot)
+        row = query.order_by(JobRow.started_at.desc()).first()
+        if row is not None:
+            session.expunge(row)
+        return row
