@@ -11,7 +11,7 @@ from pathlib import Path
 
 from contracts.errors import StorageFull
 
-__all__ = ["directory_written_whole", "file_sha256", "write_text_whole"]
+__all__ = ["directory_written_whole", "file_sha256", "storage_full_in", "write_text_whole"]
 
 
 def file_sha256(path: Path) -> str:
@@ -20,21 +20,46 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
+def _says_full(error: BaseException) -> bool:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    # Arrow and SQLite report a full disk as text, without an errno of their own.
+    return "No space left on device" in str(error) or "database or disk is full" in str(error)
+
+
+def storage_full_in(error: BaseException, target: Path | None = None) -> StorageFull | None:
+    """The error to show where an exception, or one it came from, says that the disk is full; else None.
+
+    Args:
+        error: What was raised.
+        target: What was being written, where the caller knows.
+    """
+    link: BaseException | None = error
+    while link is not None:
+        if isinstance(link, StorageFull):
+            return link
+        if _says_full(link):
+            name = target or getattr(link, "filename", None) or "the disk"
+            place = target.parent if target else Path.cwd()
+            return StorageFull(
+                name,
+                found=f"no space left on the disk ({shutil.disk_usage(place).free / 2**20:,.0f} MiB free)",
+                expected="room for the whole of it; the part that was written has been removed",
+                next_step="free some space or set BACKBEAT_HOME to another disk, then run the same command again",
+            )
+        link = link.__cause__ or link.__context__
+    return None
+
+
 @contextmanager
 def _full_disk_named(target: Path) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
-        # Arrow reports a full disk as text in an OSError without an errno of its own.
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT) and "No space left" not in str(error):
+    except Exception as error:
+        full = storage_full_in(error, target)
+        if full is None:
             raise
-        free = shutil.disk_usage(target.parent).free
-        raise StorageFull(
-            target,
-            found=f"no space left on the disk ({free / 2**20:,.0f} MiB free)",
-            expected="room for the whole of it; the part that was written has been removed",
-            next_step="free some space or set BACKBEAT_HOME to another disk, then run the same command again",
-        ) from error
+        raise full from error
 
 
 @contextmanager

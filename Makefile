@@ -1,0 +1,63 @@
+# Backbeat. `make` alone lists the targets.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Installed first and alone: a host that offers a CPU build of it keeps that build.
+TORCH := torch==2.13.0
+ROOMS := contracts feature_repo validation training registry serving backbeat
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint format docs bench experiment lock clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(VENV)/.installed ## Create .venv with the exact versions of requirements.lock
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
+		{ echo "error: $(PYTHON) is $$($(PYTHON) -V 2>&1); expected Python 3.11. Next: make install PYTHON=/path/to/python3.11"; exit 2; }
+	@echo "Installing $$(grep -c == requirements.lock) packages into $(VENV) (one to five minutes)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install -qq $(TORCH)
+	@$(BIN)/pip install -qq -r requirements.lock
+	@$(BIN)/pip install -qq --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: install ## Data set to served champion; DATA=path/to/mmssl/folder, ARGS="--json"
+	@$(BIN)/backbeat demo $(if $(DATA),--data $(DATA)) $(ARGS)
+
+test: install ## Run the tests; ARGS="-k name" narrows
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: install ## Format check, lint, types
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+format: install ## Format and fix what can be fixed
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+docs: install ## Regenerate the generated pages
+	@$(BIN)/python -m docs.generate
+
+bench: install ## Run every benchmark
+	@for file in benchmarks/*.py; do $(BIN)/python $$file --json || exit 1; done
+
+experiment: install ## Run an experiment, e.g. NAME=lightgcn-tiktok DATA=../shared/data/tiktok
+	@$(BIN)/backbeat ingest mmssl $(DATA)
+	@$(BIN)/backbeat features apply
+	@$(BIN)/backbeat validate run
+	@$(BIN)/backbeat experiment $(NAME) $(ARGS)
+
+lock: ## Resolve pyproject.toml afresh into requirements.lock
+	@rm -rf $(VENV).lock && $(PYTHON) -m venv $(VENV).lock
+	@$(VENV).lock/bin/pip install -qq $(TORCH)
+	@$(VENV).lock/bin/pip install -qq -e '.[dev]'
+	@{ echo "# Written by 'make lock' from pyproject.toml. Do not edit."; \
+	   $(VENV).lock/bin/pip freeze --exclude-editable --all | grep -v '^pip==' | sed 's/+cpu$$//'; } > requirements.lock
+	@rm -rf $(VENV).lock
+
+clean: ## Remove the environment and caches, not the home
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info

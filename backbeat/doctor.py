@@ -1,0 +1,183 @@
+"""Checks of the installation, the home and the configured services, each with what to do about a fault."""
+
+import shutil
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
+from typing import Literal
+from urllib.parse import urlsplit
+
+from packaging.requirements import Requirement
+
+from contracts.database import Database
+from contracts.errors import BackbeatError
+from contracts.home import HOME_FORMAT, Home
+from contracts.settings import PREFIX, Settings
+
+__all__ = ["CHECKS", "Finding", "examine"]
+
+_LOW_DISK_BYTES = 2 * 2**30
+_TIMEOUT_S = 3.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one look showed."""
+
+    check: str
+    outcome: Literal["ok", "warn", "fault"]
+    found: str
+    next_step: str = ""
+
+    def as_dict(self) -> dict[str, str]:
+        """The JSON form."""
+        return asdict(self)
+
+
+def check_python(settings: Settings, home: Home) -> Iterator[Finding]:
+    """The interpreter is one the pinned libraries run on."""
+    found = ".".join(map(str, sys.version_info[:3]))
+    if sys.version_info[:2] == (3, 11):
+        yield Finding("python", "ok", found)
+    else:
+        yield Finding("python", "fault", f"{found}, not 3.11", "make install PYTHON=/path/to/python3.11")
+
+
+def check_libraries(settings: Settings, home: Home) -> Iterator[Finding]:
+    """Every dependency is installed, in a version that pyproject.toml allows."""
+    wrong = []
+    needed = [Requirement(line) for line in requires("backbeat") or []]
+    needed = [r for r in needed if r.marker is None or r.marker.evaluate({"extra": ""})]
+    for requirement in needed:
+        try:
+            found = version(requirement.name)
+        except PackageNotFoundError:
+            wrong.append(f"{requirement.name} is missing")
+            continue
+        if not requirement.specifier.contains(found.split("+")[0], prereleases=True):
+            wrong.append(f"{requirement.name} is {found}, not {requirement.specifier}")
+    if wrong:
+        yield Finding("libraries", "fault", "; ".join(wrong), "make clean install")
+    else:
+        yield Finding("libraries", "ok", f"{len(needed)} dependencies in allowed versions")
+
+
+def check_device(settings: Settings, home: Home) -> Iterator[Finding]:
+    """The torch device that the settings ask for is there."""
+    import torch
+
+    from training.device import resolve_device
+
+    try:
+        device = resolve_device(settings.device)
+    except BackbeatError as error:
+        yield Finding("device", "fault", error.found, error.next_step)
+        return
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
+    yield Finding("device", "ok", f"{device} ({name})")
+
+
+def check_home(settings: Settings, home: Home) -> Iterator[Finding]:
+    """The home can be read and written, and what is in it fits this version."""
+    if not home.exists:
+        yield Finding("home", "warn", f"{home.root} does not exist yet", "backbeat demo")
+        return
+    try:
+        with home.writing("backbeat doctor"):
+            pass
+        yield Finding("home", "ok", f"{home.root} (format {HOME_FORMAT})")
+    except BackbeatError as error:
+        yield Finding("home", "warn", error.found, error.next_step)
+    except OSError as error:
+        yield Finding("home", "fault", f"{home.root}: {error.strerror}", f"chown -R $(id -un) {home.root}")
+    leftovers = [str(path.relative_to(home.root)) for path in home.root.rglob("*.partial")]
+    if leftovers:
+        yield Finding(
+            "leftovers",
+            "warn",
+            f"{len(leftovers)} unfinished files of a command that was killed, e.g. {leftovers[0]}",
+            f"find {home.root} -name '*.partial' -prune -exec rm -r {{}} +",
+        )
+
+
+def check_disk(settings: Settings, home: Home) -> Iterator[Finding]:
+    """There is room for packages and indexes."""
+    place = next(path for path in (home.root, *home.root.parents) if path.exists())
+    free = shutil.disk_usage(place).free
+    found = f"{free / 2**30:,.1f} GiB free at {place}"
+    if free < _LOW_DISK_BYTES:
+        yield Finding("disk", "warn", found, f"free some space, or set {PREFIX}HOME to another disk")
+    else:
+        yield Finding("disk", "ok", found)
+
+
+def check_database(settings: Settings, home: Home) -> Iterator[Finding]:
+    """The platform's tables answer and have this version's schema."""
+    if settings.profile == "local" and not home.exists:
+        return
+    try:
+        database = Database(settings, home)
+        address = database.engine.url.render_as_string(hide_password=True)
+        database.close()
+    except BackbeatError as error:
+        yield Finding("database", "fault", f"{error.subject}: {error.found}", error.next_step)
+    else:
+        yield Finding("database", "ok", address)
+
+
+def _reachable(check: str, address: str, default_port: int) -> Finding:
+    # Feast writes Redis as host:port,option=…; the others are URLs.
+    target = urlsplit(address if "://" in address else f"//{address.split(',')[0]}")
+    host, port = target.hostname or "127.0.0.1", target.port or default_port
+    try:
+        socket.create_connection((host, port), timeout=_TIMEOUT_S).close()
+    except OSError as error:
+        return Finding(check, "fault", f"{host}:{port}: {error}", f"start it, or correct {PREFIX}{check.upper()}")
+    return Finding(check, "ok", f"{host}:{port} answers")
+
+
+def check_services(settings: Settings, home: Home) -> Iterator[Finding]:
+    """The servers that the production profile names can be reached."""
+    if settings.profile == "local":
+        yield Finding("services", "ok", "none needed in the local profile")
+        return
+    ports = {"redis_url": 6379, "feast_registry_url": 5432, "mlflow_url": 5432}
+    for field, port in ports.items():
+        value = getattr(settings, field)
+        if value is None:
+            name = PREFIX + field.upper()
+            yield Finding(field, "fault", f"{name} is not set", f"export {name}=…, or unset {PREFIX}PROFILE")
+        else:
+            yield _reachable(field, value.get_secret_value(), port)
+
+
+def check_port(settings: Settings, home: Home) -> Iterator[Finding]:
+    """The service's port is free, or a service of ours is on it."""
+    address = f"{settings.serve_host}:{settings.serve_port}"
+    with socket.socket() as probe:
+        probe.settimeout(_TIMEOUT_S)
+        taken = probe.connect_ex((settings.serve_host, settings.serve_port)) == 0
+    if taken:
+        yield Finding("port", "warn", f"{address} is in use", "backbeat serve --port with another number")
+    else:
+        yield Finding("port", "ok", f"{address} is free")
+
+
+CHECKS: dict[str, Callable[[Settings, Home], Iterator[Finding]]] = {
+    "python": check_python,
+    "libraries": check_libraries,
+    "device": check_device,
+    "home": check_home,
+    "disk": check_disk,
+    "database": check_database,
+    "services": check_services,
+    "port": check_port,
+}
+"""All checks, in the order they are shown."""
+
+
+def examine(settings: Settings, home: Home) -> list[Finding]:
+    """Run every check."""
+    return [finding for check in CHECKS.values() for finding in check(settings, home)]
