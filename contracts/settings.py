@@ -9,7 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from contracts.errors import BadInput, unknown_name
 
-__all__ = ["PREFIX", "Settings", "load_settings"]
+__all__ = ["PREFIX", "Settings", "environment_of_child", "load_settings"]
 
 PREFIX = "BACKBEAT_"
 
@@ -79,3 +79,18 @@ def load_settings(**overrides: object) -> Settings:
         raise BadInput(
             f"setting {name}", found=repr(value), expected=first["msg"], next_step=f"correct or unset {name}"
         ) from None
+
+
+def environment_of_child(settings: Settings) -> dict[str, str]:
+    """The environment in which a child process reads the same settings as this one.
+
+    Values given on the command line are in ``settings`` but not in the environment that a child inherits.
+    """
+    environment = dict(os.environ)
+    for name in settings.model_fields_set:
+        value = getattr(settings, name)
+        if value is not None:
+            secret = isinstance(value, SecretStr)
+            environment[PREFIX + name.upper()] = value.get_secret_value() if secret else str(value)
+    environment[f"{PREFIX}HOME"] = str(settings.home.absolute())
+    return environment
