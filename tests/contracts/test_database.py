@@ -1,0 +1,123 @@
+from datetime import datetime
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+import contracts.migrations
+from contracts.clock import to_utc, utc_now
+from contracts.database import SCHEMA_REVISION, Database
+from contracts.errors import BadInput, HomeTooNew, ServiceUnavailable, ValidationFailed
+from contracts.home import Home
+from contracts.jobs import job, latest_job
+from contracts.platform import PlatformBase, ResponseRow, ValidationRow
+from contracts.reports import Finding, SuiteVerdict, ValidationReport, latest_report, require_passed
+from contracts.settings import Settings, load_settings
+
+
+def test_the_migrations_make_the_tables_that_the_code_declares(database: Database) -> None:
+    with database.engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), PlatformBase.metadata) == []
+
+
+def test_the_newest_migration_is_the_one_the_code_expects() -> None:
+    scripts = ScriptDirectory(next(iter(contracts.migrations.__path__)))
+    assert scripts.get_current_head() == SCHEMA_REVISION
+
+
+def test_a_schema_of_a_newer_version_is_refused(settings: Settings, home: Home, database: Database) -> None:
+    with database.engine.begin() as connection:
+        connection.execute(sa.text("update alembic_version set version_num = '9999'"))
+    with pytest.raises(HomeTooNew, match="schema 9999"):
+        Database(settings, home).engine
+
+
+def test_a_server_that_does_not_answer(home: Home) -> None:
+    settings = load_settings(
+        home=home.root, profile="production", database_url="postgresql+psycopg://u:pw@127.0.0.1:1/x"
+    )
+    with pytest.raises(ServiceUnavailable, match=r"u:\*\*\*@127.0.0.1:1.*backbeat doctor"):
+        Database(settings, home).engine
+
+
+def test_a_session_is_one_transaction(database: Database) -> None:
+    row = {"snapshot": "s", "success": True, "body": {}, "created_at": utc_now()}
+    with pytest.raises(ZeroDivisionError), database.session() as session:
+        session.add(ValidationRow(id="a", **row))
+        session.flush()
+        raise ZeroDivisionError
+    with database.session() as session:
+        assert session.query(ValidationRow).count() == 0
+
+
+def test_moments_come_back_aware(database: Database) -> None:
+    now = utc_now()
+    row = {"surface": "video-feed", "version": "1", "user_id": "u", "items": [], "latency_ms": 1.0}
+    with database.session() as session:
+        session.add(ResponseRow(id="r", at=now, **row))
+    with database.session() as session:
+        assert session.get_one(ResponseRow, "r").at == now
+    with pytest.raises(sa.exc.StatementError, match="naive datetime"), database.session() as session:
+        session.add(ResponseRow(id="q", at=datetime(2026, 1, 1), **row))
+
+
+def test_a_naive_timestamp_is_refused() -> None:
+    with pytest.raises(BadInput, match="no time zone"):
+        to_utc(datetime(2026, 1, 1))
+    assert to_utc(datetime.fromisoformat("2026-01-01T02:00:00+02:00")).isoformat() == "2026-01-01T00:00:00+00:00"
+
+
+def _report(success: bool, moment: datetime) -> ValidationReport:
+    finding = Finding(expectation="e", column="c", observed=1, rule="r")
+    suite = SuiteVerdict(suite="visual", table="t", success=success, evaluated=1, findings=[] if success else [finding])
+    name = f"{success}{moment.microsecond}"
+    return ValidationReport(
+        id=name, snapshot="s", created_at=moment, success=success, suites=[suite], data_docs="/docs/index.html"
+    )
+
+
+def _store(database: Database, report: ValidationReport) -> None:
+    with database.session() as session:
+        session.add(
+            ValidationRow(
+                id=report.id,
+                snapshot=report.snapshot,
+                created_at=report.created_at,
+                success=report.success,
+                body=report.model_dump(mode="json"),
+            )
+        )
+
+
+def test_the_gate_wants_the_newest_report_to_have_passed(database: Database) -> None:
+    with pytest.raises(ValidationFailed, match=r"snapshot s: found no validation report.*backbeat validate run"):
+        require_passed(database, "s")
+    passed = _report(True, utc_now())
+    _store(database, passed)
+    assert require_passed(database, "s") == passed == latest_report(database, "s")
+    failed = _report(False, utc_now())
+    _store(database, failed)
+    with pytest.raises(ValidationFailed, match=r"failed suites visual.*/docs/index.html"):
+        require_passed(database, "s")
+    assert [suite for suite, _ in failed.worst()] == ["visual"]
+    assert latest_report(database, "other") is None
+
+
+@pytest.mark.parametrize(
+    ("fault", "state"), [(None, "done"), (ValueError, "failed"), (KeyboardInterrupt, "interrupted")]
+)
+def test_a_job_records_how_it_ended(database: Database, fault: type[BaseException] | None, state: str) -> None:
+    try:
+        with job(database, "materialize", "s") as detail:
+            detail["rows"] = 3
+            assert latest_job(database, "materialize").state == "running"
+            if fault is not None:
+                raise fault
+    except (ValueError, KeyboardInterrupt):
+        pass
+    row = latest_job(database, "materialize", "s")
+    assert (row.state, row.detail) == (state, {"rows": 3})
+    assert row.ended_at is not None
+    assert latest_job(database, "materialize", "other") is None
