@@ -40,7 +40,7 @@ format: install ## Format and fix what can be fixed
 	@$(BIN)/ruff check --fix .
 
 docs: install ## Regenerate the generated pages
-	@$(BIN)/python -m docs.generate
+	@$(BIN)/python -m docs.errors_page
 
 bench: install ## Run every benchmark
 	@for file in benchmarks/*.py; do $(BIN)/python $$file --json || exit 1; done

@@ -162,7 +162,11 @@ def walk(settings: Settings, data: Path | None, requests: int, *, quiet_output: 
         "seconds": round(road.seconds, 1),
     }
     roles = {v.version: role for v, role in ((shadow, "shadow"), (champion, "champion")) if v is not None}
-    lines = ["", f"Leaderboard on {snapshot.dataset} (test split; ordered by validation Recall@20)", *_table(rows, roles)]
+    lines = [
+        "",
+        f"Leaderboard on {snapshot.dataset} (test split; ordered by validation Recall@20)",
+        *_table(rows, roles),
+    ]
     if champion is not None:
         lines += ["", f"Champion: {champion.model}, version {champion.version}: {_why(champion, board)}"]
     overlap = comparison["overlap@10"]

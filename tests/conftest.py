@@ -58,8 +58,8 @@ def public_data() -> Path:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """In CI the servers and the public data are always there: a skipped test is a fault of the set-up."""
-    skipped = terminalreporter.stats.get("skipped", [])
+    """In CI all but a GPU is there: any other skipped test is a fault of the set-up."""
+    skipped = [report for report in terminalreporter.stats.get("skipped", []) if "gpu" not in report.keywords]
     if os.environ.get("CI") and skipped:
         terminalreporter.write_line(f"CI: {len(skipped)} tests were skipped, none may be", red=True)
         terminalreporter._session.exitstatus = pytest.ExitCode.TESTS_FAILED
