@@ -1,0 +1,158 @@
+"""The offline store: immutable sets of Parquet tables, and which of them is current."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from contracts.clock import utc_now
+from contracts.errors import NotFound
+from contracts.files import directory_written_whole, write_text_whole
+from contracts.home import Home
+from contracts.snapshot import Snapshot, TableInfo
+from contracts.tables import check_table
+from feature_repo.raw_tables import RawTables
+
+__all__ = ["current_snapshot", "read_snapshot", "read_table", "snapshot_directory", "write_snapshot"]
+
+_MANIFEST = "snapshot.json"
+_CURRENT = "current.json"
+
+
+def write_snapshot(home: Home, raw: RawTables) -> tuple[Snapshot, bool]:
+    """Write the tables as one snapshot and make it the current one.
+
+    Args:
+        home: Where to; the caller holds its writer lock.
+        raw: The tables.
+
+    Returns:
+        The snapshot, and whether it is new; equal data is found again and not written twice.
+
+    Raises:
+        BadInput: A table breaks its schema.
+        StorageFull: The disk ran out of space.
+    """
+    for name, table in raw.tables.items():
+        check_table(name, table)
+    infos = {
+        name: TableInfo(rows=table.num_rows, sha256=_content_hash(table)) for name, table in sorted(raw.tables.items())
+    }
+    content = {
+        "tables": {name: info.sha256 for name, info in infos.items()},
+        "embeddings": {modality: spec.model_dump() for modality, spec in sorted(raw.specs.items())},
+        "split": raw.split.model_dump(mode="json"),
+    }
+    snapshot_id = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+    directory = snapshot_directory(home, snapshot_id)
+    created = not directory.exists()
+    if created:
+        snapshot = Snapshot(
+            id=snapshot_id,
+            dataset=raw.dataset,
+            source=raw.source,
+            created_at=utc_now(),
+            tables=infos,
+            embeddings=dict(sorted(raw.specs.items())),
+            split=raw.split,
+        )
+        with directory_written_whole(directory) as scratch:
+            for name, table in raw.tables.items():
+                pq.write_table(table, scratch / f"{name}.parquet", compression="zstd")
+            (scratch / _MANIFEST).write_text(snapshot.model_dump_json(indent=2), encoding="utf-8")
+    else:
+        snapshot = read_snapshot(home, snapshot_id)
+    write_text_whole(home.offline / _CURRENT, json.dumps({"snapshot": snapshot_id}))
+    return snapshot, created
+
+
+def current_snapshot(home: Home) -> Snapshot:
+    """The snapshot that the last ingest wrote or found again.
+
+    Raises:
+        NotFound: Nothing was ingested yet.
+    """
+    home.require()
+    pointer = home.offline / _CURRENT
+    if not pointer.is_file():
+        raise NotFound(
+            f"home {home.root}",
+            found="no data in it",
+            expected="a snapshot of offline tables",
+            next_step="run `backbeat ingest simulate` or `backbeat ingest mmssl PATH`",
+        )
+    return read_snapshot(home, json.loads(pointer.read_text(encoding="utf-8"))["snapshot"])
+
+
+def read_snapshot(home: Home, snapshot_id: str) -> Snapshot:
+    """The manifest of one snapshot.
+
+    Raises:
+        NotFound: There is none of that id.
+    """
+    path = snapshot_directory(home, snapshot_id) / _MANIFEST
+    if not path.is_file():
+        raise NotFound(
+            f"snapshot {snapshot_id}",
+            found=f"no {path}",
+            expected="one of the snapshots in the home's offline directory",
+            next_step="ingest the data again",
+        )
+    return Snapshot.model_validate_json(path.read_bytes())
+
+
+def snapshot_directory(home: Home, snapshot_id: str) -> Path:
+    """Where a snapshot's tables are."""
+    return home.offline / snapshot_id
+
+
+def read_table(home: Home, snapshot: Snapshot, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read one offline table.
+
+    Args:
+        home: Where the snapshot is.
+        snapshot: Whose table.
+        name: Name of the table.
+        columns: Columns to read; all if None.
+
+    Raises:
+        NotFound: The snapshot has no such table, or its file is gone.
+    """
+    path = snapshot_directory(home, snapshot.id) / f"{name}.parquet"
+    if not path.is_file():
+        raise NotFound(
+            f"table {name!r} of snapshot {snapshot.id}",
+            found=f"no {path}",
+            expected=f"one of {', '.join(snapshot.tables)}, as ingested",
+            next_step="ingest the data again",
+        )
+    return pq.read_table(path, columns=list(columns) if columns is not None else None)
+
+
+def _content_hash(table: pa.Table) -> str:
+    """SHA-256 over the values of all columns but ``ingested_at``, whatever their chunks and buffers look like."""
+    hasher = hashlib.sha256()
+    for name in table.schema.names:
+        if name == "ingested_at":
+            continue
+        hasher.update(f"{name} {table.schema.field(name).type}\0".encode())
+        for part in _value_buffers(table[name].combine_chunks()):
+            hasher.update(np.ascontiguousarray(part))
+    return hasher.hexdigest()
+
+
+def _value_buffers(column: pa.Array) -> list[np.ndarray]:
+    if pa.types.is_list(column.type):
+        return [pc.list_value_length(column).to_numpy(), column.flatten().to_numpy()]
+    if pa.types.is_string(column.type):
+        offsets = np.frombuffer(column.buffers()[1], np.int32)[column.offset : column.offset + len(column) + 1]
+        text = np.frombuffer(column.buffers()[2] or b"", np.uint8)[offsets[0] : offsets[-1]]
+        return [np.diff(offsets), text]
+    if pa.types.is_timestamp(column.type):
+        column = column.cast(pa.int64())
+    return [column.to_numpy()]
