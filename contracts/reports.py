@@ -47,6 +47,8 @@ class ValidationReport(BaseModel):
     created_at: AwareDatetime
     success: bool
     suites: list[SuiteVerdict]
+    rules: str = ""
+    """Digest of the rules that judged it; a report by other rules is not reused."""
     data_docs: str
     """Path of the human-readable pages."""
 

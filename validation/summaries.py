@@ -1,0 +1,118 @@
+"""Per-row facts about a table: what the suites judge. Great Expectations never sees an array column."""
+
+from datetime import datetime
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from contracts.snapshot import SplitInstants
+
+__all__ = ["embedding_summary", "interaction_summary", "split_summary"]
+
+_ROWS_AT_ONCE = 16_384
+_HASH_SEED = 20_260_101
+_EVENT = ["user_id", "video_id", "event_time"]
+
+
+def embedding_summary(embeddings: pa.Table, videos: pa.Table, width: int) -> pd.DataFrame:
+    """Scalar facts about every vector of one modality, then one row for each video that has none.
+
+    Args:
+        embeddings: An ``embedding_<modality>`` table.
+        videos: The ``videos`` table.
+        width: Number of components the spec promises.
+
+    Returns:
+        Columns ``video_id``, ``known`` (the video is in ``videos``), ``present`` (there is a vector), ``width``
+        (components found), ``nonfinite`` (components that are NaN or infinite), ``zero`` (all components are 0),
+        ``constant`` (all equal, but not 0), ``repeated`` (bit for bit an earlier vector other than zero) and
+        ``relative_norm`` (Euclidean norm over the table's median). Statistics are null where there is no vector
+        of the promised width, and the last two also where the vector is zero.
+    """
+    lengths = pc.fill_null(pc.list_value_length(embeddings["vector"]), 0).to_numpy()
+    right = lengths == width
+    facts = _vector_statistics(embeddings["vector"].filter(pa.array(right)), width).set_axis(np.flatnonzero(right))
+    moving = facts["norm"] > 0
+    facts["relative_norm"] = (facts["norm"] / facts.loc[moving, "norm"].median()).where(moving)
+    facts["repeated"] = facts["fingerprint"][moving].duplicated().reindex(facts.index)
+
+    catalogue, own = videos["video_id"].combine_chunks(), embeddings["video_id"].combine_chunks()
+    absent = catalogue.filter(pc.invert(pc.is_in(catalogue, value_set=own)))
+    facts = facts.drop(columns=["norm", "fingerprint"]).reindex(range(len(own) + len(absent)))
+    facts["video_id"] = pa.concat_arrays([own, absent]).to_pandas()
+    facts["known"] = np.append(pc.is_in(own, value_set=catalogue), np.ones(len(absent), dtype=bool))
+    facts["present"] = np.arange(len(facts)) < len(own)
+    facts["width"] = pd.Series(lengths, dtype=np.float64).reindex(facts.index)
+    return facts
+
+
+def _vector_statistics(vectors: pa.ChunkedArray, width: int) -> pd.DataFrame:
+    """Statistics of vectors that all have ``width`` components, a bounded number of rows at a time."""
+    multipliers = np.random.default_rng(_HASH_SEED).integers(0, 2**63, size=width, dtype=np.uint64) * 2 + 1
+    parts = [
+        _block_statistics(vectors[start : start + _ROWS_AT_ONCE], width, multipliers)
+        for start in range(0, max(len(vectors), 1), _ROWS_AT_ONCE)
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _block_statistics(vectors: pa.ChunkedArray, width: int, multipliers: npt.NDArray[np.uint64]) -> pd.DataFrame:
+    values = pc.list_flatten(vectors).to_numpy().astype(np.float32, copy=False).reshape(-1, width)
+    finite = np.isfinite(values)
+    clean = np.where(finite, values, np.float32(0)).astype(np.float64)
+    norm = np.sqrt(np.einsum("ij,ij->i", clean, clean))
+    equal = (clean == clean[:, :1]).all(axis=1) if width > 1 else np.zeros(len(clean), dtype=bool)
+    return pd.DataFrame(
+        {
+            "nonfinite": width - finite.sum(axis=1),
+            "zero": norm == 0,
+            "constant": equal & (norm > 0),
+            "norm": norm,
+            # A multilinear hash modulo 2**64: equal bits give equal sums, and nothing else does in practice.
+            "fingerprint": (values.view(np.uint32) * multipliers).sum(axis=1, dtype=np.uint64),
+        }
+    )
+
+
+def interaction_summary(interactions: pa.Table, users: pa.Table, videos: pa.Table, now: datetime) -> pd.DataFrame:
+    """Scalar facts about every event.
+
+    Args:
+        interactions: The ``interactions`` table.
+        users: The ``users`` table.
+        videos: The ``videos`` table.
+        now: The instant after which an event lies in the future.
+
+    Returns:
+        Columns ``user_id``, ``video_id``, ``kind``, ``weight``, ``user_known``, ``video_known``, ``age_hours``
+        (from the event until ``now``) and ``repeated`` (an earlier row has the same user, video and time).
+    """
+    facts: pd.DataFrame = interactions.select([*_EVENT, "kind", "weight"]).to_pandas()
+    facts["user_known"] = _is_in(interactions["user_id"], users["user_id"])
+    facts["video_known"] = _is_in(interactions["video_id"], videos["video_id"])
+    facts["age_hours"] = (pd.Timestamp(now) - facts["event_time"]) / pd.Timedelta(hours=1)
+    facts["repeated"] = facts.duplicated(_EVENT)
+    return facts.drop(columns="event_time")
+
+
+def split_summary(interactions: pa.Table, split: SplitInstants) -> pd.DataFrame:
+    """What each part of the split holds.
+
+    Returns:
+        One row each for ``train``, ``validation`` and ``test``: columns ``part``, ``events``, ``users``, ``videos``.
+    """
+    events: pd.DataFrame = interactions.select(_EVENT).to_pandas()
+    time = events["event_time"]
+    conditions = [time < pd.Timestamp(split.train_until), time < pd.Timestamp(split.validation_until)]
+    events["part"] = np.select(conditions, ["train", "validation"], "test")
+    counted = events.groupby("part").agg(
+        events=("user_id", "size"), users=("user_id", "nunique"), videos=("video_id", "nunique")
+    )
+    return counted.reindex(["train", "validation", "test"], fill_value=0).rename_axis("part").reset_index()
+
+
+def _is_in(ids: pa.ChunkedArray, known: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+    return np.asarray(pc.is_in(ids, value_set=known.combine_chunks()))
