@@ -4,28 +4,28 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from contracts.console import emit
 from contracts.errors import ValidationFailed
 from contracts.options import HomeOption, JsonOption
 
 if TYPE_CHECKING:
     from contracts.reports import Finding, ValidationReport
 
-__all__ = ["app"]
+__all__ = ["validate"]
 
-app = typer.Typer(no_args_is_help=True, help="Judge the ingested data before anything is built on it.")
+validate = typer.Typer(no_args_is_help=True, help="Judge the ingested data before anything is built on it.")
 
 
-@app.command()
+@validate.command()
 def run(
     force: Annotated[bool, typer.Option("--force", help="Judge again, even if these rules did already.")] = False,
     home: HomeOption = None,
     as_json: JsonOption = False,
-) -> None:
+) -> dict[str, Any]:
     """Hold every suite against the current snapshot and write the data docs.
 
     Exit code 3 when a suite fails. Example: `backbeat validate run`
     """
-    from contracts.console import emit
     from contracts.home import Home
     from contracts.settings import load_settings
     from validation.run import validate_snapshot
@@ -37,13 +37,12 @@ def run(
         report = validate_snapshot(settings, place, force=force)
     if not report.success:
         raise _failure(report)
-    emit(_document(report), as_json=as_json, text=_text(report))
+    return _shown(report, as_json)
 
 
-@app.command()
-def report(home: HomeOption = None, as_json: JsonOption = False) -> None:
+@validate.command()
+def report(home: HomeOption = None, as_json: JsonOption = False) -> dict[str, Any]:
     """Show the newest report on the current snapshot. Example: `backbeat validate report`"""
-    from contracts.console import emit
     from contracts.database import Database
     from contracts.home import Home
     from contracts.reports import latest_report
@@ -61,11 +60,13 @@ def report(home: HomeOption = None, as_json: JsonOption = False) -> None:
             expected="one",
             next_step="run `backbeat validate run`",
         )
-    emit(_document(found), as_json=as_json, text=_text(found))
+    return _shown(found, as_json)
 
 
-def _document(report: "ValidationReport") -> dict[str, Any]:
-    return report.model_dump(mode="json")
+def _shown(report: "ValidationReport", as_json: bool) -> dict[str, Any]:
+    document = report.model_dump(mode="json")
+    emit(document, as_json=as_json, text=_text(report))
+    return document
 
 
 def _text(report: "ValidationReport") -> str:
