@@ -1,0 +1,208 @@
+"""``backbeat serve`` and ``backbeat shadow``."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from contracts.options import HomeOption, JsonOption
+from serving.surface import SURFACE, no_champion
+
+if TYPE_CHECKING:
+    from contracts.home import Home
+    from contracts.settings import Settings
+
+__all__ = ["serve", "shadow"]
+
+shadow = typer.Typer(name="shadow", help="Compare the shadow version with the champion.", no_args_is_help=True)
+
+UrlOption = Annotated[str | None, typer.Option(help="Address of a running service.")]
+
+
+def _open(home: HomeOption) -> "tuple[Settings, Home]":
+    from contracts.home import Home
+    from contracts.settings import load_settings
+
+    settings = load_settings(home=home)
+    place = Home.open(settings)
+    place.require()
+    return settings, place
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to bind (default: BACKBEAT_SERVE_HOST).")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port (default: BACKBEAT_SERVE_PORT).")] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Serve the champion, with the shadow aside, until Ctrl-C.
+
+    Example: `backbeat serve --port 3000`, then
+    `curl -d '{"user_id": "u1", "k": 5}' http://127.0.0.1:3000/recommend`
+    """
+    from contracts.console import emit, note
+    from serving.replay import service_status
+    from serving.server import Server
+
+    settings, place = _open(home)
+    with Server(settings, place, host or settings.serve_host, port or settings.serve_port) as server:
+        status = service_status(server.url)
+        emit({"url": server.url, "log": str(server.log), **status}, as_json=as_json, text=_serving(server.url, status))
+        note(f"log: {server.log}; stop with Ctrl-C")
+        server.wait()
+
+
+def _serving(url: str, status: dict[str, Any]) -> str:
+    champion = status["champion"]
+    return f"serving {_name(champion)} at {url}\nshadow: {_name(status['shadow'])}"
+
+
+def _name(version: dict[str, Any] | None) -> str:
+    return f"{version['model']}, version {version['version']}" if version else "none (no version has that alias)"
+
+
+@shadow.command()
+def replay(
+    requests: Annotated[int, typer.Option(min=1, help="How many requests to send.")] = 500,
+    k: Annotated[int, typer.Option("--k", min=1, max=500, help="Items per request.")] = 20,
+    seed: Annotated[int, typer.Option(help="Seed of the choice of users.")] = 0,
+    url: UrlOption = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> dict[str, Any]:
+    """Send requests of known users, and a few unknown ones, to the champion; the shadow answers them aside.
+
+    Uses the service at --url, else the one `backbeat serve` runs on this home, else starts one for the time it takes.
+
+    Example: `backbeat shadow replay --requests 500`
+    """
+    from contracts.console import emit, note
+    from serving.replay import replay as send
+    from serving.server import Server, free_port, running_server
+
+    settings, place = _open(home)
+    address = url or running_server(place)
+    if address is not None:
+        result = send(place, address, requests, k, seed).as_dict()
+    else:
+        server = Server(settings, place, settings.serve_host, free_port(settings.serve_host))
+        note(f"no service is running on this home: starting one at {server.url}")
+        with server:
+            result = send(place, server.url, requests, k, seed).as_dict()
+    emit(result, as_json=as_json, text=_replayed(result))
+    return result
+
+
+def _replayed(result: dict[str, Any]) -> str:
+    status = result["status"]
+    lines = [
+        f"{result['ok']} of {result['sent']} requests answered by {_name(status['champion'])}; "
+        f"p50 {result['p50_ms']:.1f} ms, p99 {result['p99_ms']:.1f} ms, {result['requests_per_s']:.0f} requests/s"
+    ]
+    aside = status["shadow"]
+    lines.append(f"shadow: {_name(aside)}" + (f"; {_counts(aside)}" if aside else ""))
+    if status["records"]["lost"]:
+        lines.append(f"{status['records']['lost']} rows could not be recorded; see serve.log")
+    return "\n".join(lines)
+
+
+def _counts(aside: dict[str, Any]) -> str:
+    return f"{aside['answered']} answered, {aside['failed']} failed, {aside['dropped']} dropped"
+
+
+@shadow.command()
+def report(
+    k: Annotated[int, typer.Option("--k", min=1, max=500, help="Depth of the overlap.")] = 10,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> dict[str, Any]:
+    """Compare champion and shadow over the requests both were asked, and keep the comparison.
+
+    Example: `backbeat shadow report --k 10`
+    """
+    from contracts.console import emit
+    from contracts.database import Database
+    from serving.comparison import compare, store_comparison
+
+    settings, place = _open(home)
+    champion, aside = _holders(settings, place)
+    if aside is None:
+        document = {"surface": SURFACE, "champion": champion, "shadow": None, f"overlap@{k}": None}
+        emit(document, as_json=as_json, text="no version is shadow: nothing to compare the champion with")
+        return document
+    with place.writing("backbeat shadow report"):
+        database = Database(settings, place)
+        comparison = compare(database, SURFACE, champion, aside, k)
+        document = {"id": store_comparison(database, comparison), **comparison.as_dict()}
+    emit(document, as_json=as_json, text=_compared(document))
+    return document
+
+
+def _holders(settings: "Settings", place: "Home") -> tuple[str, str | None]:
+    """Versions of the champion and of the shadow."""
+    from registry.store import ModelStore
+
+    store = ModelStore(settings, place)
+    champion, aside = (store.by_alias(SURFACE, alias) for alias in ("champion", "shadow"))
+    if champion is None:
+        raise no_champion(SURFACE)
+    return champion.version, aside and aside.version
+
+
+def _compared(document: dict[str, Any]) -> str:
+    k = document["k"]
+
+    def share(name: str) -> str:
+        value = document[f"{name}@{k}"]
+        return "-" if value is None else f"{value:.3f}"
+
+    served, aside = document["champion_latency"], document["shadow_latency"]
+    return "\n".join(
+        [
+            f"champion version {document['champion']} against shadow version {document['shadow']}, "
+            f"{document['requests']} requests",
+            f"  overlap@{k}        {share('overlap')}  ({share('ranked_overlap')} over the {document['ranked']} "
+            "requests that the champion's model ranked)",
+            f"  champion          p50 {served['p50_ms']:.2f} ms, p99 {served['p99_ms']:.2f} ms in the service",
+            f"  shadow            p50 {aside['p50_ms']:.2f} ms, p99 {aside['p99_ms']:.2f} ms, "
+            f"{document['errors']} errors",
+        ]
+    )
+
+
+@shadow.command()
+def status(home: HomeOption = None, as_json: JsonOption = False) -> dict[str, Any]:
+    """Show which versions are champion and shadow, what a running service has done, and the latest comparison.
+
+    Example: `backbeat shadow status`
+    """
+    from contracts.console import emit
+    from contracts.database import Database
+    from serving.comparison import latest_comparison
+    from serving.replay import service_status
+    from serving.server import running_server
+
+    settings, place = _open(home)
+    champion, aside = _holders(settings, place)
+    address = running_server(place)
+    document = {
+        "surface": SURFACE,
+        "champion": champion,
+        "shadow": aside,
+        "service": {"url": address, **service_status(address)} if address else None,
+        "latest_report": latest_comparison(Database(settings, place), SURFACE),
+    }
+    emit(document, as_json=as_json, text=_state(document))
+    return document
+
+
+def _state(document: dict[str, Any]) -> str:
+    service, latest = document["service"], document["latest_report"]
+    lines = [f"champion: version {document['champion']}", f"shadow:   version {document['shadow'] or 'none'}"]
+    if service is None:
+        lines.append("service:  none is running on this home")
+    else:
+        lines.append(f"service:  {service['url']}, champion {_name(service['champion'])}")
+        if service["shadow"]:
+            lines.append(f"          shadow {_name(service['shadow'])}; {_counts(service['shadow'])}")
+    lines.append(f"latest comparison, {latest['at'][:19]} UTC:\n{_compared(latest)}" if latest else "not yet compared")
+    return "\n".join(lines)

@@ -1,0 +1,60 @@
+"""From registry aliases to a running engine."""
+
+import logging
+
+import torch
+
+from contracts.database import Database
+from contracts.errors import BackbeatError
+from contracts.home import Home
+from contracts.settings import Settings
+from feature_repo.online import OnlineFeatures
+from registry.store import ModelStore
+from serving.engine import Engine
+from serving.recommend import Ranker
+from serving.records import Recorder
+from serving.shadow import Shadow
+from serving.surface import SURFACE, no_champion
+from training.packages import LoadedPackage, load_package
+
+__all__ = ["open_engine"]
+
+_LOG = logging.getLogger("backbeat.serving")
+
+
+def _load(store: ModelStore, alias: str) -> tuple[str, LoadedPackage] | None:
+    version = store.by_alias(SURFACE, alias)
+    return version and (version.version, load_package(store.package_path(version)))
+
+
+def _load_shadow(store: ModelStore) -> Ranker | None:
+    """The shadow, or None: a shadow that cannot be loaded must not keep the champion from serving."""
+    try:
+        loaded = _load(store, "shadow")
+        return loaded and Ranker(*loaded)
+    except BackbeatError as error:
+        _LOG.error("serving without a shadow: %s", error)
+        return None
+
+
+def open_engine(settings: Settings, home: Home) -> Engine:
+    """Load the champion and the shadow, connect them to features and records, and warm up.
+
+    Raises:
+        NotFound: No version is champion.
+        BadInput: The champion's package is damaged.
+    """
+    home.require()
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    store = ModelStore(settings, home)
+    champion = _load(store, "champion")
+    if champion is None:
+        raise no_champion(SURFACE)
+    aside = _load_shadow(store)
+    features = OnlineFeatures(settings, home, champion[1].manifest.feature_service)
+    recorder = Recorder(Database(settings, home))
+    shadow = Shadow(aside, recorder.put) if aside else None
+    engine = Engine(SURFACE, Ranker(*champion), shadow, features, recorder)
+    engine.warm_up()
+    return engine

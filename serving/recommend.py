@@ -1,0 +1,83 @@
+"""How one model version turns a user into a list: vector, candidates, exclusions, and popular videos to fill up."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from contracts.messages import RecommendedItem
+from serving.retrieval import ExactIndex
+from training.packages import LoadedPackage, user_batch
+
+__all__ = ["Query", "Ranker"]
+
+_Step = Literal["ranked", "popular"]
+
+
+@dataclass(frozen=True)
+class Query:
+    """What is asked of a version. The champion and the shadow get the very same object."""
+
+    user_id: str
+    history: Sequence[str]
+    """Videos the user has watched, oldest first; empty where nothing is known."""
+    exclude: Sequence[str]
+    """Videos not to return, besides those in the history."""
+    k: int
+
+
+class Ranker:
+    """One model version, loaded and indexed.
+
+    The chain has two steps, and every item says which supplied it. ``ranked``: the model's own order; its score is
+    the inner product of user and item vector. ``popular``: the most viewed videos, where the model knows nothing of
+    the user (its user vector is zero: an unknown user without a history it can read) or runs out of items; its score
+    is the number of views.
+
+    Args:
+        version: The registered version.
+        package: Its package.
+    """
+
+    def __init__(self, version: str, package: LoadedPackage) -> None:
+        self.version = version
+        self.model = package.manifest.model
+        self._package = package
+        self._index = ExactIndex(package.item_vectors)
+        self._by_views = np.argsort(-package.popularity, kind="stable")
+
+    def rank(self, query: Query) -> list[RecommendedItem]:
+        """The ``k`` best videos that the user has not watched and the request does not exclude, best first."""
+        banned = self._package.items.rows([*query.history, *query.exclude])
+        items = []
+        vector = self._user_vector(query)
+        if vector.any():
+            rows, scores = self._index.search(vector, query.k, banned)
+            items = self._items(rows, scores, "ranked")
+            banned = np.concatenate([banned, rows])
+        if len(items) < query.k:
+            items += self._popular(query.k - len(items), banned)
+        return items
+
+    def _user_vector(self, query: Query) -> npt.NDArray[np.float32]:
+        batch = user_batch(self._package, [query.user_id], [list(query.history)])
+        with torch.inference_mode():
+            return self._package.recommender.user_vectors(batch)[0].float().cpu().numpy()
+
+    def _popular(self, k: int, banned: npt.NDArray[np.int64]) -> list[RecommendedItem]:
+        depth = k + len(banned)
+        rows = self._by_views[:depth]
+        rows = rows[np.isin(rows, banned, invert=True)][:k]
+        return self._items(rows, self._package.popularity[rows], "popular")
+
+    def _items(
+        self, rows: npt.NDArray[np.int64], scores: npt.NDArray[np.float32] | npt.NDArray[np.int64], step: _Step
+    ) -> list[RecommendedItem]:
+        ids = self._package.items.ids(rows)
+        return [
+            RecommendedItem.model_construct(video_id=video, score=score, step=step)
+            for video, score in zip(ids, scores.astype(float).tolist(), strict=True)
+        ]

@@ -1,0 +1,19 @@
+"""Which registered model the service serves, and what to say when nobody is its champion."""
+
+from typing import Final
+
+from contracts.errors import NotFound
+
+__all__ = ["SURFACE", "no_champion"]
+
+SURFACE: Final = "video-feed"
+
+
+def no_champion(surface: str) -> NotFound:
+    """Error for a surface without a champion."""
+    return NotFound(
+        f"champion of {surface}",
+        found="no version with that alias",
+        expected="a version to serve",
+        next_step='run `backbeat models promote best --to champion --reason "first champion"`',
+    )
