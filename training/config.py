@@ -1,0 +1,71 @@
+"""Typed configuration that refuses strangers."""
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from contracts.errors import BadInput, unknown_name
+
+__all__ = ["PairwiseConfig", "RecommenderConfig", "resolve_config"]
+
+
+class RecommenderConfig(BaseModel):
+    """What every model can be told."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    variant: str = Field(default="default", min_length=1, max_length=64)
+    """Label under which the version is listed and reported; it changes nothing else."""
+
+
+class PairwiseConfig(RecommenderConfig):
+    """What every model trained by gradient on (user, positive, negative) triplets can be told."""
+
+    dimension: int = Field(default=64, ge=1)
+    """Width d of an embedding."""
+
+    learning_rate: float = Field(default=1e-3, gt=0)
+    """Step size of Adam."""
+
+    batch_size: int = Field(default=2048, ge=1)
+    """Triplets per step."""
+
+    max_epochs: int = Field(default=200, ge=1)
+    """Passes over the training pairs, at most."""
+
+    patience: int = Field(default=10, ge=1)
+    """Epochs without a better validation Recall@20 after which training stops."""
+
+
+Config = TypeVar("Config", bound=RecommenderConfig)
+
+
+def resolve_config(model: str, config_class: type[Config], overrides: Mapping[str, object]) -> Config:
+    """A model's defaults with some options replaced.
+
+    Args:
+        model: Name of the model, for the error.
+        config_class: Its configuration.
+        overrides: Option name → value; text is converted to the option's type.
+
+    Raises:
+        NotFound: An option that the model does not have.
+        BadInput: A value of the wrong type or outside its range.
+    """
+    for name in overrides:
+        if name not in config_class.model_fields:
+            raise unknown_name(
+                f"{model} option", name, config_class.model_fields, next_step="correct its name after `--set`"
+            )
+    try:
+        return config_class(**dict(overrides))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        name = ".".join(map(str, first["loc"]))
+        raise BadInput(
+            f"{model} option {name!r}",
+            found=repr(first["input"]),
+            expected=first["msg"],
+            next_step=f"give `--set {name}=VALUE` a value of that kind",
+        ) from None

@@ -1,0 +1,97 @@
+"""Full-ranking evaluation: every held-out item against all items the user has not seen in training."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from contracts.errors import BadInput
+from contracts.protocol import ProtocolFingerprint
+from contracts.snapshot import Snapshot
+from training.metrics import ndcg, precision, recall
+from training.recommender import Recommender, UserBatch
+
+if TYPE_CHECKING:
+    from feature_repo.frame import TrainingFrame
+
+__all__ = ["CUTOFF", "evaluate", "protocol_of"]
+
+CUTOFF = 20
+"""k of every reported metric."""
+
+_CHUNK = 1024
+"""Users scored at a time; bounds memory at chunk x items floats."""
+
+
+def protocol_of(snapshot: Snapshot) -> ProtocolFingerprint:
+    """The protocol that :func:`evaluate` follows on a snapshot."""
+    return ProtocolFingerprint(
+        snapshot=snapshot.id,
+        split=snapshot.split.describe(),
+        candidates="all items not in the user's training set",
+        cutoffs=(CUTOFF,),
+    )
+
+
+def evaluate(
+    model: Recommender, frame: "TrainingFrame", pairs: npt.NDArray[np.int64], k: int = CUTOFF
+) -> dict[str, float]:
+    """Mean metrics over the users who have a held-out item.
+
+    Args:
+        model: A fitted model.
+        frame: Gives each user's history and the training items that are no candidates.
+        pairs: Held-out (user row, item row), distinct and not in training, ``[m, 2]``.
+        k: The cut-off.
+
+    Returns:
+        ``recall_at_<k>``, ``precision_at_<k>`` and ``ndcg_at_<k>``.
+
+    Raises:
+        BadInput: There are no pairs.
+    """
+    if len(pairs) == 0:
+        raise BadInput(
+            f"snapshot {frame.snapshot.id}",
+            found="no held-out pairs to rank",
+            expected="at least one user with an event in each part of the split",
+            next_step="ingest data that reaches past the split instants",
+        )
+    device = model.device
+    users, relevant = np.unique(pairs[:, 0], return_counts=True)
+    held_out = _Grouped(pairs, len(frame.users))
+    seen = _Grouped(frame.train, len(frame.users))
+    totals = torch.zeros(3, dtype=torch.float64, device=device)
+    with torch.inference_mode():
+        items = model.item_vectors() if model.shape == "two-tower" else None
+        for start in range(0, len(users), _CHUNK):
+            rows = users[start : start + _CHUNK]
+            batch = UserBatch(torch.from_numpy(rows), torch.from_numpy(frame.history[rows])).to(device)
+            scores = model.user_vectors(batch) @ items.T if items is not None else model.score(batch)
+            width = scores.shape[1]
+            scores.view(-1)[seen.flat(rows, width).to(device)] = -torch.inf
+            top = scores.topk(min(k, width), dim=1).indices
+            wanted = torch.zeros(scores.shape, dtype=torch.bool, device=device)
+            wanted.view(-1)[held_out.flat(rows, width).to(device)] = True
+            hits = wanted.gather(1, top)
+            count = torch.from_numpy(relevant[start : start + _CHUNK]).to(device)
+            totals += torch.stack([recall(hits, count).sum(), precision(hits, k).sum(), ndcg(hits, count, k).sum()])
+    means = (totals / len(users)).tolist()
+    return dict(zip((f"recall_at_{k}", f"precision_at_{k}", f"ndcg_at_{k}"), means, strict=True))
+
+
+class _Grouped:
+    """Pairs grouped by user, so that a chunk's cells are found without a search."""
+
+    def __init__(self, pairs: npt.NDArray[np.int64], users: int) -> None:
+        self._items = pairs[np.argsort(pairs[:, 0], kind="stable"), 1]
+        self._counts = np.bincount(pairs[:, 0], minlength=users)
+        self._starts = np.cumsum(self._counts) - self._counts
+
+    def flat(self, rows: npt.NDArray[np.int64], width: int) -> torch.Tensor:
+        """Positions of the users' items in a flattened ``[len(rows), width]`` score matrix."""
+        counts = self._counts[rows]
+        local = np.repeat(np.arange(len(rows)), counts)
+        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        return torch.from_numpy(local * width + self._items[self._starts[rows][local] + within])

@@ -1,0 +1,71 @@
+"""MF: matrix factorisation with item biases, trained by BPR (Rendle et al., UAI 2009)."""
+
+from typing import TYPE_CHECKING
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn.functional import embedding
+
+from training.config import PairwiseConfig
+from training.losses import bpr, squared_norm
+from training.pairwise import PairwiseRecommender, known_rows
+from training.recommender import Catalogue, UserBatch
+
+if TYPE_CHECKING:
+    from feature_repo.frame import TrainingFrame
+
+__all__ = ["MatrixFactorisation", "MfConfig"]
+
+
+class MfConfig(PairwiseConfig):
+    """Options of MF; the defaults were chosen on the TikTok validation pairs."""
+
+    regularisation: float = Field(default=1e-2, ge=0)
+    """Weight of half the squared norm of the vectors and biases in a batch, per triplet."""
+
+    initial_deviation: float = Field(default=0.1, gt=0)
+    """Standard deviation of the normal that the vectors start from; biases start at zero."""
+
+
+class MatrixFactorisation(PairwiseRecommender):
+    """score(u, i) = p_u . q_i + b_i, as two towers: [p_u, 1] and [q_i, b_i] (D = d + 1)."""
+
+    config: MfConfig
+
+    def __init__(self, config: MfConfig, catalogue: Catalogue) -> None:
+        super().__init__(config, catalogue)
+        self.users = nn.Parameter(torch.zeros(catalogue.users, config.dimension))
+        self.items = nn.Parameter(torch.zeros(catalogue.items, config.dimension))
+        self.bias = nn.Parameter(torch.zeros(catalogue.items, 1))
+
+    def prepare(self, frame: "TrainingFrame", generator: torch.Generator) -> None:
+        with torch.no_grad():
+            for table in (self.users, self.items):
+                table.copy_(torch.empty(table.shape).normal_(0, self.config.initial_deviation, generator=generator))
+            self.bias.zero_()
+
+    def loss_terms(self, users: Tensor, positives: Tensor, negatives: Tensor) -> dict[str, Tensor]:
+        user = embedding(users, self.users)
+        (seen, seen_bias), (unseen, unseen_bias) = (
+            (embedding(items, self.items), embedding(items, self.bias)) for items in (positives, negatives)
+        )
+        norm = squared_norm(user, seen, unseen, seen_bias, unseen_bias, count=len(users))
+        return {
+            "bpr": bpr(_score(user, seen, seen_bias), _score(user, unseen, unseen_bias)),
+            "l2": self.config.regularisation * norm,
+        }
+
+    def user_vectors(self, batch: UserBatch) -> Tensor:
+        known = self.can_score(batch).to(self.users.dtype).unsqueeze(1)
+        return torch.cat([known_rows(self.users, batch), known], dim=1)
+
+    def item_vectors(self) -> Tensor:
+        return torch.cat([self.items, self.bias], dim=1)
+
+    def can_score(self, batch: UserBatch) -> Tensor:
+        return batch.rows >= 0
+
+
+def _score(user: Tensor, item: Tensor, bias: Tensor) -> Tensor:
+    return (user * item).sum(1) + bias.squeeze(1)

@@ -1,0 +1,154 @@
+"""The one surface that callers see, whichever model is behind it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from contracts.errors import BadInput
+from training.config import RecommenderConfig
+
+if TYPE_CHECKING:
+    # Only a name here: whoever loads a package needs no feature store.
+    from feature_repo.frame import TrainingFrame
+
+__all__ = ["PADDING", "Catalogue", "EpochReport", "FitReport", "OnEpoch", "Recommender", "UserBatch"]
+
+PADDING = -1
+"""Fills a history up to its width; also the row number of a user or item nobody knows."""
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Sizes that fix the shapes of a model's tensors."""
+
+    users: int
+    items: int
+    widths: Mapping[str, int]
+    """Modality → number of components, in the order of the names; empty for models without content."""
+
+    @classmethod
+    def of(cls, frame: "TrainingFrame") -> "Catalogue":
+        """The sizes of a training frame."""
+        widths = {name: frame.modalities[name].shape[1] for name in sorted(frame.modalities)}
+        return cls(users=len(frame.users), items=len(frame.items), widths=widths)
+
+
+@dataclass(frozen=True)
+class UserBatch:
+    """B users to score for."""
+
+    rows: Tensor
+    """Row number of each user, -1 where the user is unknown; int64 ``[B]``."""
+
+    history: Tensor
+    """Item rows each user has seen, oldest first, padded with -1 on the right; int64 ``[B, n]``."""
+
+    def __len__(self) -> int:
+        return self.rows.shape[0]
+
+    def to(self, device: torch.device) -> "UserBatch":
+        """The same users on another device."""
+        return UserBatch(self.rows.to(device), self.history.to(device))
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What one pass over the training pairs did."""
+
+    epoch: int
+    """Counted from 1."""
+    losses: dict[str, float]
+    """Loss term → mean over the batches, weighted as in the objective."""
+    validation: dict[str, float]
+    """Metric → value on the validation pairs."""
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """How a fit went; the model holds the state of ``best_epoch``."""
+
+    epochs: int
+    """Passes made; 0 for a model that needs none."""
+    best_epoch: int
+    validation: dict[str, float]
+    """Metrics of the best epoch."""
+    losses: dict[str, float]
+    """Loss terms of the best epoch."""
+    seconds: float
+    """Wall clock, evaluation included."""
+
+
+OnEpoch = Callable[[EpochReport], None]
+
+
+class Recommender(nn.Module, ABC):
+    """A model that ranks all items for a user.
+
+    Args:
+        config: The model's own typed configuration.
+        catalogue: Sizes of its tables.
+    """
+
+    shape: ClassVar[Literal["two-tower", "scorer"]] = "two-tower"
+    """``two-tower``: score is the inner product of a user and an item vector, so an index can retrieve."""
+
+    def __init__(self, config: RecommenderConfig, catalogue: Catalogue) -> None:
+        super().__init__()
+        self.config = config
+        self.catalogue = catalogue
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model's tensors are."""
+        tensor: Tensor = next(iter(self.state_dict().values()))
+        return tensor.device
+
+    @abstractmethod
+    def fit(self, frame: "TrainingFrame", *, seed: int, on_epoch: OnEpoch | None = None) -> FitReport:
+        """Learn from the training pairs of a frame; its validation pairs choose when to stop."""
+
+    @abstractmethod
+    def user_vectors(self, batch: UserBatch) -> Tensor:
+        """Vectors of B users, float32 ``[B, D]``; zeros where :meth:`can_score` says no."""
+
+    @abstractmethod
+    def item_vectors(self) -> Tensor:
+        """Vectors of all items, float32 ``[N, D]``."""
+
+    @abstractmethod
+    def can_score(self, batch: UserBatch) -> Tensor:
+        """Whether the model has something to say about each user, bool ``[B]``."""
+
+    def score(self, batch: UserBatch) -> Tensor:
+        """Scores of all items for B users, float32 ``[B, N]``; higher is better."""
+        return self.user_vectors(batch) @ self.item_vectors().T
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything that scoring needs, as contiguous CPU tensors."""
+        return {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take over what :meth:`state` returned.
+
+        Raises:
+            BadInput: A tensor is missing, surplus or of another shape.
+        """
+        own = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in self.state_dict().items()}
+        given = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in state.items()}
+        for name in sorted(own.keys() | given.keys()):
+            if own.get(name) != given.get(name):
+                raise BadInput(
+                    f"weights of {type(self).__name__}: tensor {name!r}",
+                    found=_describe(given.get(name)),
+                    expected=_describe(own.get(name)),
+                    next_step="load them with the configuration and the vocabularies they were trained with",
+                )
+        self.load_state_dict(dict(state))
+
+
+def _describe(tensor: tuple[tuple[int, ...], torch.dtype] | None) -> str:
+    return f"{str(tensor[1]).removeprefix('torch.')} {list(tensor[0])}" if tensor else "no such tensor"
