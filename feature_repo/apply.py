@@ -1,0 +1,44 @@
+"""Defining a snapshot's features in Feast."""
+
+from typing import Any
+
+from contracts.home import Home
+from contracts.settings import Settings
+from feature_repo.definitions import FEATURE_SERVICES, define, definitions_digest, views_of
+from feature_repo.derived import ensure_derived
+from feature_repo.offline import current_snapshot
+from feature_repo.quiet import quietly
+from feature_repo.store import applied_definitions, open_store
+
+__all__ = ["apply_features"]
+
+
+def apply_features(settings: Settings, home: Home) -> dict[str, Any]:
+    """Compute the derived tables of the current snapshot and apply its definitions, as far as this is needed.
+
+    Args:
+        settings: Name the profile.
+        home: Which home; the caller holds its writer lock.
+
+    Returns:
+        ``snapshot``, ``outcome`` (``applied`` or ``unchanged``), ``views`` and ``services``.
+
+    Raises:
+        NotFound: Nothing was ingested.
+        StorageFull: The disk ran out of space.
+    """
+    snapshot = current_snapshot(home)
+    home.feast.mkdir(exist_ok=True)
+    _, computed = ensure_derived(home, snapshot)
+    store = open_store(settings, home, snapshot.id)
+    known = applied_definitions(store) == definitions_digest(home, snapshot)
+    if not known:
+        with quietly():
+            store.apply(define(home, snapshot))
+    return {
+        "snapshot": snapshot.id,
+        "dataset": snapshot.dataset,
+        "outcome": "unchanged" if known and not computed else "applied",
+        "views": views_of(snapshot),
+        "services": list(FEATURE_SERVICES),
+    }

@@ -1,0 +1,92 @@
+"""Copying the newest feature values to the online store."""
+
+from datetime import datetime
+from typing import Any
+
+import pyarrow.compute as pc
+
+from contracts.clock import to_utc
+from contracts.console import progress
+from contracts.database import Database
+from contracts.home import Home
+from contracts.jobs import job
+from contracts.platform import JobRow
+from contracts.reports import require_passed
+from contracts.settings import Settings
+from contracts.snapshot import Snapshot
+from feature_repo.definitions import views_of
+from feature_repo.offline import current_snapshot, read_table
+from feature_repo.quiet import quietly
+from feature_repo.store import require_applied
+
+__all__ = ["JOB_KIND", "materialize", "materialized_snapshot"]
+
+JOB_KIND = "materialize"
+
+
+def materialize(settings: Settings, home: Home, force: bool = False) -> dict[str, Any]:
+    """Write the newest values of all views of the current snapshot to the online store.
+
+    Safe to repeat and to interrupt: a row is never replaced by an older one, and a run that did not end is
+    recorded as such and run again.
+
+    Args:
+        settings: Name the profile.
+        home: Which home; the caller holds its writer lock.
+        force: Write again even where it was done before.
+
+    Returns:
+        ``snapshot``, ``outcome`` (``materialized`` or ``unchanged``) and ``rows`` per view.
+
+    Raises:
+        ValidationFailed: The snapshot has no passed validation report.
+        NotFound: Its features are not applied.
+    """
+    snapshot = current_snapshot(home)
+    database = Database(settings, home)
+    try:
+        require_passed(database, snapshot.id)
+        store = require_applied(settings, home, snapshot)
+        done = None if force else _done_job(database, snapshot.id)
+        if done is not None:
+            return {"snapshot": snapshot.id, "outcome": "unchanged", **done.detail}
+        start, end = _period(home, snapshot)
+        views = views_of(snapshot)
+        with (
+            job(database, JOB_KIND, snapshot.id) as detail,
+            progress("materializing feature views", len(views)) as advance,
+        ):
+            detail["views"] = views
+            for view in views:
+                with quietly():
+                    store.materialize(start, end, feature_views=[view])
+                advance(note=view)
+        return {"snapshot": snapshot.id, "outcome": "materialized", **detail}
+    finally:
+        database.close()
+
+
+def materialized_snapshot(database: Database, home: Home) -> str | None:
+    """Id of the snapshot whose features are to be served: the current one, else the last one materialized."""
+    current = current_snapshot(home).id
+    newest = _done_job(database, current) or _done_job(database)
+    return newest.snapshot if newest else None
+
+
+def _done_job(database: Database, snapshot_id: str | None = None) -> JobRow | None:
+    with database.session() as session:
+        query = session.query(JobRow).filter_by(kind=JOB_KIND, state="done")
+        if snapshot_id is not None:
+            query = query.filter_by(snapshot=snapshot_id)
+        row = query.order_by(JobRow.started_at.desc()).first()
+        if row is not None:
+            session.expunge(row)
+        return row
+
+
+def _period(home: Home, snapshot: Snapshot) -> tuple[datetime, datetime]:
+    """First and last event time over all tables."""
+    bounds = [
+        pc.min_max(read_table(home, snapshot, name, ["event_time"])["event_time"]).as_py() for name in snapshot.tables
+    ]
+    return to_utc(min(b["min"] for b in bounds)), to_utc(max(b["max"] for b in bounds))
