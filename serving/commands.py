@@ -44,6 +44,7 @@ def serve(
     from serving.server import Server
 
     settings, place = _open(home)
+    _holders(settings, place)  # without a champion, say so before anything heavy starts
     with Server(settings, place, host or settings.serve_host, port or settings.serve_port) as server:
         status = service_status(server.url)
         emit({"url": server.url, "log": str(server.log), **status}, as_json=as_json, text=_serving(server.url, status))
@@ -71,25 +72,43 @@ def replay(
 ) -> dict[str, Any]:
     """Send requests of known users, and a few unknown ones, to the champion; the shadow answers them aside.
 
-    Uses the service at --url, else the one `backbeat serve` runs on this home, else starts one for the time it takes.
+    Uses the service at --url, else the one `backbeat serve` runs on this home where it serves the versions that are
+    champion and shadow now, else starts one for the time it takes.
 
     Example: `backbeat shadow replay --requests 500`
     """
     from contracts.console import emit, note
     from serving.replay import replay as send
-    from serving.server import Server, free_port, running_server
+    from serving.server import Server, free_port
 
     settings, place = _open(home)
-    address = url or running_server(place)
+    address = url or _current_service(place, *_holders(settings, place))
     if address is not None:
         result = send(place, address, requests, k, seed).as_dict()
     else:
         server = Server(settings, place, settings.serve_host, free_port(settings.serve_host))
-        note(f"no service is running on this home: starting one at {server.url}")
+        note(f"starting a service at {server.url} for the time of these requests")
         with server:
             result = send(place, server.url, requests, k, seed).as_dict()
     emit(result, as_json=as_json, text=_replayed(result))
     return result
+
+
+def _current_service(place: "Home", champion: str, aside: str | None) -> str | None:
+    """Address of the running service, where it serves these versions."""
+    from contracts.console import note
+    from serving.replay import service_status
+    from serving.server import running_server
+
+    address = running_server(place)
+    if address is None:
+        return None
+    status = service_status(address)
+    served = (status["champion"]["version"], status["shadow"] and status["shadow"]["version"])
+    if served == (champion, aside):
+        return address
+    note(f"the service at {address} was started before the last promotion: restart it to serve version {champion}")
+    return None
 
 
 def _replayed(result: dict[str, Any]) -> str:

@@ -1,0 +1,111 @@
+"""A tiny model whose right answers can be worked out by hand."""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from contracts.clock import utc_now
+from contracts.manifest import IndexInfo, ModelManifest
+from contracts.protocol import ProtocolFingerprint
+from contracts.vocabulary import Vocabulary
+from serving.recommend import Ranker
+from training.config import RecommenderConfig
+from training.packages import LoadedPackage
+from training.recommender import Catalogue, FitReport, Recommender, UserBatch
+
+ITEM_VECTORS = np.array([[5, 0], [4, 0], [3, 0], [0, 5], [0, 4], [0, 3]], dtype=np.float32)
+VIEWS = np.array([1, 2, 3, 4, 5, 6])
+
+
+class HandMade(Recommender):
+    """Users u0 and u1 like the first and the second axis; a stranger is the mean of what the history shows."""
+
+    def fit(self, frame: object, **_: object) -> FitReport:
+        raise AssertionError("never fitted")
+
+    def user_vectors(self, batch: UserBatch) -> Tensor:
+        table = torch.cat([torch.eye(2), torch.zeros(1, 2)])
+        seen = torch.cat([self.item_vectors(), torch.zeros(1, 2)])[batch.history].sum(1)
+        return table[batch.rows] + seen * (batch.rows < 0).unsqueeze(1)
+
+    def item_vectors(self) -> Tensor:
+        return torch.from_numpy(ITEM_VECTORS)
+
+    def can_score(self, batch: UserBatch) -> Tensor:
+        return self.user_vectors(batch).any(1)
+
+
+@pytest.fixture
+def package() -> LoadedPackage:
+    """Six videos v0..v5: u0 ranks v0, v1, v2; u1 ranks v3, v4, v5; the most viewed come last in the table."""
+    users, items = Vocabulary(["u0", "u1"]), Vocabulary([f"v{row}" for row in range(6)])
+    manifest = ModelManifest(
+        model="hand-made",
+        variant="default",
+        surface="video-feed",
+        shape="two-tower",
+        config={},
+        seed=0,
+        code_revision="0" * 40,
+        feature_service="interactions_v1",
+        snapshot="s",
+        validation_report="r",
+        embedding_specs={},
+        vocabularies={"users": users.digest, "items": items.digest},
+        protocol=ProtocolFingerprint(snapshot="s", split="given", candidates="all", cutoffs=(20,)),
+        metrics={},
+        index=IndexInfo(kind="exact", recall=1.0),
+        library_versions={},
+        created_at=utc_now(),
+    )
+    model = HandMade(RecommenderConfig(), Catalogue(users=2, items=6, widths={}))
+    return LoadedPackage(Path("hand-made"), manifest, model, users, items, ITEM_VECTORS, VIEWS)
+
+
+@pytest.fixture
+def ranker(package: LoadedPackage) -> Ranker:
+    """That model as version 1."""
+    return Ranker("1", package)
+
+
+class Histories:
+    """User features from a dict, counting reads."""
+
+    def __init__(self, histories: dict[str, list[str]]) -> None:
+        self.histories = histories
+        self.reads = 0
+        self.closed = False
+
+    def user_history(self, user_ids: list[str]) -> list[list[str]]:
+        self.reads += 1
+        return [self.histories.get(user, []) for user in user_ids]
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def histories() -> Callable[..., Histories]:
+    """Maker of user features: ``histories(u0=["v1"])``."""
+    return lambda **known: Histories(known)
+
+
+class _Broken:
+    """A version whose model fails on every query."""
+
+    version = "9"
+    model = "broken"
+
+    def rank(self, query: object) -> list[SimpleNamespace]:
+        raise RuntimeError("no such tensor")
+
+
+@pytest.fixture
+def broken() -> _Broken:
+    """That version."""
+    return _Broken()
