@@ -69,9 +69,7 @@ def define(home: Home, snapshot: Snapshot) -> list[Any]:
         description=f"Features of snapshot {snapshot.id} of {snapshot.dataset}",
         tags={**tags, DEFINITIONS_TAG: definitions_digest(home, snapshot)},
     )
-    entities = {
-        name: Entity(name=name, join_keys=[key], value_type=ValueType.STRING) for name, key in ENTITIES.items()
-    }
+    entities = {name: Entity(name=name, join_keys=[key], value_type=ValueType.STRING) for name, key in ENTITIES.items()}
     derived = derived_directory(home, snapshot.id)
     views = {
         "user_history": _view(

@@ -70,9 +70,7 @@ def load_training_frame(
         NotFound: The feature service is unknown, or the snapshot's features are not applied.
     """
     if feature_service not in FEATURE_SERVICES:
-        raise unknown_name(
-            "feature service", feature_service, FEATURE_SERVICES, next_step="use one of those names"
-        )
+        raise unknown_name("feature service", feature_service, FEATURE_SERVICES, next_step="use one of those names")
     snapshot = snapshot or current_snapshot(home)
     users, items = _vocabulary(home, snapshot, "user"), _vocabulary(home, snapshot, "video")
     train, validation, _ = _parts(home, snapshot, users, items)

@@ -1,0 +1,147 @@
+"""`backbeat ingest …` and `backbeat features …`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from contracts.options import HomeOption, JsonOption
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from feature_repo.raw_tables import RawTables
+
+__all__ = ["features", "ingest"]
+
+ingest = typer.Typer(help="Take a data set, or a simulated platform, into the offline tables.", no_args_is_help=True)
+features = typer.Typer(help="Define, compute and publish features with Feast.", no_args_is_help=True)
+
+
+@ingest.command("mmssl")
+def ingest_mmssl(
+    path: Annotated[Path, typer.Argument(help="Directory with trnMat.pkl, valMat.pkl, tstMat.pkl and *_feat.npy.")],
+    name: Annotated[str | None, typer.Option(help="Name of the data set (default: the directory's).")] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Ingest a directory in the MMSSL/DiffMM layout. Example: `backbeat ingest mmssl data/tiktok`"""
+    from feature_repo.mmssl import read_mmssl
+
+    _ingest(lambda: read_mmssl(path, name), f"backbeat ingest mmssl {path}", home, as_json)
+
+
+@ingest.command("simulate")
+def ingest_simulate(
+    users: Annotated[int, typer.Option(help="Number of users.")] = 2000,
+    videos: Annotated[int, typer.Option(help="Number of videos.")] = 1000,
+    days: Annotated[int, typer.Option(help="Length of the period in days.")] = 28,
+    events: Annotated[int, typer.Option(help="Number of viewing events.")] = 40_000,
+    seed: Annotated[int, typer.Option(help="Equal seeds give equal data.")] = 7,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Generate a simulated short-video platform. Example: `backbeat ingest simulate --users 5000 --seed 1`"""
+    from feature_repo.simulator import simulate
+
+    _ingest(
+        lambda: simulate(users=users, videos=videos, days=days, seed=seed, events=events),
+        "backbeat ingest simulate",
+        home,
+        as_json,
+    )
+
+
+@features.command("apply")
+def features_apply(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Define the current snapshot's features and compute the derived ones. Example: `backbeat features apply`"""
+    from contracts.console import emit
+    from contracts.home import Home
+    from contracts.settings import load_settings
+    from feature_repo.apply import apply_features
+
+    settings = load_settings(home=home)
+    place = Home.open(settings)
+    place.require()
+    with place.writing("backbeat features apply"):
+        summary = apply_features(settings, place)
+    emit(
+        summary,
+        as_json=as_json,
+        text=f"features of snapshot {summary['snapshot']} ({summary['dataset']}): {summary['outcome']}\n"
+        f"  views     {', '.join(summary['views'])}\n"
+        f"  services  {', '.join(summary['services'])}",
+    )
+
+
+@features.command("materialize")
+def features_materialize(
+    force: Annotated[bool, typer.Option("--force", help="Write again even where it was done before.")] = False,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Copy the newest feature values to the online store. Example: `backbeat features materialize`"""
+    from contracts.console import emit
+    from contracts.home import Home
+    from contracts.settings import load_settings
+    from feature_repo.materialize import materialize
+
+    settings = load_settings(home=home)
+    place = Home.open(settings)
+    place.require()
+    with place.writing("backbeat features materialize"):
+        summary = materialize(settings, place, force=force)
+    emit(
+        summary,
+        as_json=as_json,
+        text=f"snapshot {summary['snapshot']}: {summary['outcome']}\n  views  {', '.join(summary['views'])}",
+    )
+
+
+@features.command("status")
+def features_status(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Show the current snapshot and how far its features are. Example: `backbeat features status`"""
+    from contracts.console import emit
+    from contracts.home import Home
+    from contracts.settings import load_settings
+    from feature_repo.status import feature_status
+
+    settings = load_settings(home=home)
+    document = feature_status(settings, Home.open(settings))
+    emit(
+        document,
+        as_json=as_json,
+        text="\n".join(
+            [
+                f"snapshot      {document['snapshot']} ({document['dataset']}, from {document['source']})",
+                *(f"  {name:<20} {rows:>12,} rows" for name, rows in document["tables"].items()),
+                f"applied       {'yes' if document['applied'] else 'no: run `backbeat features apply`'}",
+                f"validated     {document['validated'] or 'no: run `backbeat validate run`'}",
+                f"materialized  {document['materialized'] or 'no: run `backbeat features materialize`'}",
+                f"served        {document['served'] or 'nothing yet'}",
+            ]
+        ),
+    )
+
+
+def _ingest(read: "Callable[[], RawTables]", command: str, home: Path | None, as_json: bool) -> None:
+    from contracts.console import emit
+    from contracts.home import Home
+    from contracts.settings import load_settings
+    from feature_repo.offline import write_snapshot
+
+    place = Home.open(load_settings(home=home))
+    raw = read()  # before the home is touched, so that bad input leaves it as it was
+    with place.writing(command):
+        snapshot, created = write_snapshot(place, raw)
+    rows = {name: info.rows for name, info in snapshot.tables.items()}
+    document: dict[str, Any] = {
+        "snapshot": snapshot.id,
+        "dataset": snapshot.dataset,
+        "source": snapshot.source,
+        "outcome": "created" if created else "unchanged",
+        "tables": rows,
+        "split": snapshot.split.model_dump(mode="json"),
+    }
+    sizes = "\n".join(f"  {name:<20} {count:>12,} rows" for name, count in rows.items())
+    emit(document, as_json=as_json, text=f"snapshot {snapshot.id} ({snapshot.dataset}): {document['outcome']}\n{sizes}")
