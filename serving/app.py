@@ -27,6 +27,20 @@ if TYPE_CHECKING:
 __all__ = ["build_app"]
 
 
+_BODY_LIMIT = 4 * 2**20
+"""Bytes; more than the longest list of exclusions needs."""
+
+
+async def _body(request: Request) -> bytes:
+    chunks, size = [], 0
+    async for chunk in request.stream():
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > _BODY_LIMIT:
+            raise HTTPException(413, f"a request body of more than {_BODY_LIMIT // 2**20} MiB")
+    return b"".join(chunks)
+
+
 def _parse(body: bytes) -> RecommendRequest:
     try:
         return RecommendRequest.model_validate_json(body)
@@ -44,7 +58,7 @@ def _parse(body: bytes) -> RecommendRequest:
 
 async def _recommend(request: Request) -> Response:
     engine: Engine = request.app.state.engine
-    wanted = _parse(await request.body())
+    wanted = _parse(await _body(request))
     answer = await asyncio.get_running_loop().run_in_executor(engine.executor, engine.answer, wanted)
 
     async def aside() -> None:

@@ -1,0 +1,176 @@
+"""The HTTP face without BentoML: answers, records, the shadow's turn, and one form of errors."""
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import select
+from starlette.testclient import TestClient
+
+from contracts.database import Database
+from contracts.messages import RecommendRequest, RecommendResponse
+from contracts.platform import ResponseRow, ShadowRow
+from serving.app import build_app
+from serving.comparison import compare
+from serving.engine import Engine
+from serving.recommend import Ranker
+from serving.records import Recorder
+from serving.shadow import Shadow
+
+
+@pytest.fixture
+def features(histories: Callable[..., Any]) -> Any:
+    return histories(u0=["v0"])
+
+
+@pytest.fixture
+def client(database: Database, ranker: Ranker, package: Any, features: Any) -> Iterator[TestClient]:
+    def open_engine() -> Engine:
+        recorder = Recorder(database)
+        return Engine("video-feed", ranker, Shadow(Ranker("2", package), recorder.put), features, recorder)
+
+    with TestClient(build_app(open_engine), raise_server_exceptions=False) as client:
+        yield client
+
+
+def ask(client: TestClient, **body: object) -> httpx.Response:
+    return client.post("/recommend", json=body)
+
+
+def test_an_answer(client: TestClient, features: Any) -> None:
+    answer = ask(client, user_id="u0", k=2, exclude=["v1"])
+    assert answer.status_code == 200
+    response = RecommendResponse.model_validate_json(answer.content)
+    assert (response.surface, response.model, response.version) == ("video-feed", "hand-made", "1")
+    assert [(item.video_id, item.step) for item in response.items] == [("v2", "ranked"), ("v3", "ranked")]
+    assert features.reads == 1
+
+
+def test_every_answer_is_recorded_and_shadowed_under_its_id(client: TestClient, database: Database) -> None:
+    answers = [ask(client, user_id=user, k=3).json() for user in ("u0", "u1", "nobody")]
+    client.__exit__()  # stopping the application writes what waits
+    with database.session() as session:
+        served = {row.id: row for row in session.scalars(select(ResponseRow))}
+        aside = {row.response_id: row for row in session.scalars(select(ShadowRow))}
+        for answer in answers:
+            row = served.pop(answer["response_id"])
+            assert row.items == answer["items"]
+            assert row.latency_ms > 0
+            assert aside.pop(answer["response_id"]).items == answer["items"]
+        assert not served
+        assert not aside
+    assert compare(database, "video-feed", "1", "2").overlap == 1.0
+
+
+def test_ids_are_distinct(client: TestClient) -> None:
+    assert len({ask(client, user_id="u0").json()["response_id"] for _ in range(20)}) == 20
+
+
+@pytest.mark.parametrize(
+    ("body", "subject", "found", "expected"),
+    [
+        ("", "request body", "json invalid", "Invalid JSON"),
+        ("{", "request body", "json invalid", "Invalid JSON"),
+        ("[]", "request body", "[]", "object"),
+        ("{}", "'user_id'", "missing", "Field required"),
+        ('{"user_id": 7}', "'user_id'", "7", "valid string"),
+        ('{"user_id": ""}', "'user_id'", "''", "at least 1 character"),
+        ('{"user_id": "u", "k": 0}', "'k'", "0", "greater than or equal to 1"),
+        ('{"user_id": "u", "k": 501}', "'k'", "501", "less than or equal to 500"),
+        ('{"user_id": "u", "exclude": [null]}', "'exclude.0'", "None", "valid string"),
+        ('{"user_id": "u", "top": 3}', "'top'", "3", "Extra inputs"),
+        ('{"user_id": "' + "x" * 5000 + '"}', "'user_id'", "xxx", "at most 256 characters"),
+    ],
+)
+def test_a_malformed_body_is_refused_in_the_platforms_form(
+    client: TestClient, body: str, subject: str, found: str, expected: str
+) -> None:
+    answer = client.post("/recommend", content=body)
+    assert answer.status_code == 400
+    error = answer.json()["error"]
+    assert set(error) == {"code", "subject", "found", "expected", "next"}
+    assert error["code"] == "bad_input"
+    assert subject in error["subject"]
+    assert found in error["found"]
+    assert len(error["found"]) <= 202
+    assert expected in error["expected"]
+
+
+def test_a_body_larger_than_any_request_is_refused(client: TestClient) -> None:
+    answer = client.post("/recommend", content=b" " * (5 * 2**20))
+    assert answer.status_code == 413
+    assert answer.json()["error"]["found"] == "a request body of more than 4 MiB"
+
+
+def test_hostile_bytes_are_only_a_malformed_body(client: TestClient) -> None:
+    for body in (b"\x80\x04\x95cposix\nsystem\n", b"\xff\xfe", b'{"user_id": "\\ud800"}'):
+        assert client.post("/recommend", content=body).status_code == 400
+
+
+def test_another_method_says_which_one_to_use(client: TestClient) -> None:
+    answer = client.get("/recommend")
+    assert answer.status_code == 405
+    assert answer.headers["allow"] == "POST"
+    assert "POST /recommend" in answer.json()["error"]["expected"]
+
+
+def test_a_fault_is_one_document_and_the_next_request_is_answered(
+    client: TestClient, features: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr(type(features), "user_history", lambda *_: 1 / 0)
+        answer = ask(client, user_id="u0")
+    assert answer.status_code == 500
+    assert answer.json()["error"]["found"] == "a fault of the service"
+    assert "division" not in answer.text
+    assert ask(client, user_id="u0").status_code == 200
+
+
+def test_a_broken_shadow_changes_no_answer(
+    database: Database, ranker: Ranker, broken: Ranker, features: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL)
+    recorder = Recorder(database)
+    engine = Engine("video-feed", ranker, Shadow(broken, recorder.put), features, recorder)
+    with TestClient(build_app(lambda: engine)) as client:
+        assert [ask(client, user_id="u1", k=1).json()["items"][0]["video_id"] for _ in range(5)] == ["v3"] * 5
+    assert engine.status()["shadow"]["failed"] == 5
+    assert compare(database, "video-feed", "1", "9").errors == 5
+
+
+def test_the_status_counts(client: TestClient) -> None:
+    for _ in range(3):
+        ask(client, user_id="u0")
+    while (status := client.get("/status").json())["records"]["written"] < 6:
+        pass
+    assert status["champion"] == {"version": "1", "model": "hand-made"}
+    assert status["shadow"] == {
+        "version": "2",
+        "model": "hand-made",
+        "answered": 3,
+        "failed": 0,
+        "dropped": 0,
+        "pending": 0,
+    }
+    assert status["records"] == {"written": 6, "lost": 0, "pending": 0}
+
+
+def test_a_champion_serves_alone(database: Database, ranker: Ranker, features: Any) -> None:
+    engine = Engine("video-feed", ranker, None, features, Recorder(database))
+    engine.warm_up()
+    assert engine.answer(RecommendRequest(user_id="u0", k=1)).response.items[0].video_id == "v1"
+    assert engine.status()["shadow"] is None
+    engine.close()
+    assert features.closed
+
+
+def test_the_openapi_document_describes_every_route_and_field(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    assert set(document["paths"]) == {"/recommend", "/status"}
+    schemas = document["components"]["schemas"]
+    assert set(schemas["RecommendRequest"]["properties"]) == set(RecommendRequest.model_fields)
+    assert set(schemas["RecommendResponse"]["properties"]) == set(RecommendResponse.model_fields)
+    reference = document["paths"]["/recommend"]["post"]["responses"]["400"]["content"]["application/json"]["schema"]
+    assert reference["$ref"].rsplit("/", 1)[1] in schemas
