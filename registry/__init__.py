@@ -1,0 +1,1 @@
+"""Versions, aliases, gates, promotion, rollback and their audit."""

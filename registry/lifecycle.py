@@ -1,0 +1,71 @@
+"""The states of a model version, and the legal moves between them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from contracts.errors import Conflict
+
+__all__ = ["DISPLACED_TO", "MOVES", "TARGETS", "Standing", "require_legal", "standing_after"]
+
+MOVES: Final = MappingProxyType(
+    {
+        "registered": frozenset({"candidate", "shadow", "champion", "retired"}),
+        "candidate": frozenset({"shadow", "champion", "retired"}),
+        "shadow": frozenset({"candidate", "challenger", "champion", "retired"}),
+        "challenger": frozenset({"candidate", "champion", "retired"}),
+        "champion": frozenset({"retired"}),
+        "retired": frozenset({"shadow", "champion"}),
+    }
+)
+"""State → states that may follow it. A retired version comes back by rollback, or as a shadow first."""
+
+TARGETS: Final = ("champion", "shadow")
+"""States a person may ask for; each is the alias of the same name."""
+
+DISPLACED_TO: Final = MappingProxyType({"champion": "retired", "challenger": "candidate", "shadow": "candidate"})
+"""Alias → state of the version that loses it."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Who holds what: the part of a surface that a move changes."""
+
+    aliases: Mapping[str, str | None]
+    """Alias → version, or None where nobody holds it."""
+    states: Mapping[str, str]
+    """Version → state."""
+
+
+def require_legal(surface: str, version: str, before: str, after: str) -> None:
+    """Refuse a move that the table does not have.
+
+    Raises:
+        Conflict: The version cannot go from the one state to the other.
+    """
+    if after not in MOVES[before]:
+        raise Conflict(
+            f"{surface} version {version} → {after}",
+            found=f"state {before}",
+            expected=f"a move to {' or '.join(sorted(MOVES[before]))}, or another version",
+            next_step="`backbeat models list` shows the versions and their states",
+        )
+
+
+def standing_after(version: str, before: str, after: str, holder: str | None) -> Standing:
+    """What changes when a version takes an alias.
+
+    Args:
+        version: The version that moves.
+        before: Its state.
+        after: The alias it takes.
+        holder: The version that holds the alias now, if any.
+    """
+    aliases: dict[str, str | None] = {after: version}
+    states = {version: after}
+    if before in DISPLACED_TO:
+        aliases[before] = None
+    if holder is not None:
+        states[holder] = DISPLACED_TO[after]
+    return Standing(aliases, states)
