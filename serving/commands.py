@@ -164,7 +164,7 @@ def _holders(settings: "Settings", place: "Home") -> tuple[str, str | None]:
     champion, aside = (store.by_alias(SURFACE, alias) for alias in ("champion", "shadow"))
     if champion is None:
         raise no_champion(SURFACE)
-    return champion.version, aside and aside.version
+    return champion.version, aside.version if aside else None
 
 
 def _compared(document: dict[str, Any]) -> str:

@@ -24,14 +24,14 @@ _LOG = logging.getLogger("backbeat.serving")
 
 def _load(store: ModelStore, alias: str) -> tuple[str, LoadedPackage] | None:
     version = store.by_alias(SURFACE, alias)
-    return version and (version.version, load_package(store.package_path(version)))
+    return (version.version, load_package(store.package_path(version))) if version else None
 
 
 def _load_shadow(store: ModelStore) -> Ranker | None:
     """The shadow, or None: a shadow that cannot be loaded must not keep the champion from serving."""
     try:
         loaded = _load(store, "shadow")
-        return loaded and Ranker(*loaded)
+        return Ranker(*loaded) if loaded else None
     except BackbeatError as error:
         _LOG.error("serving without a shadow: %s", error)
         return None
