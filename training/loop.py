@@ -4,7 +4,7 @@ import copy
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -115,9 +115,13 @@ def _diverged(model: "PairwiseRecommender", terms: dict[str, Tensor]) -> Trainin
 @contextmanager
 def _deterministic(device: torch.device) -> Iterator[None]:
     """Only kernels that sum in a fixed order, where all that we use have one: on the CPU."""
-    before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(device.type == "cpu" or before)
+    options: Any = torch.utils.deterministic  # Its one attribute is defined where mypy does not look.
+    before = torch.are_deterministic_algorithms_enabled(), options.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(device.type == "cpu" or before[0])
+    # A third of an epoch went into filling memory that the next operation writes anyway.
+    options.fill_uninitialized_memory = False
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before)
+        torch.use_deterministic_algorithms(before[0])
+        options.fill_uninitialized_memory = before[1]

@@ -4,8 +4,11 @@ from typing import NamedTuple
 
 from contracts.errors import unknown_name
 from training.config import RecommenderConfig
+from training.models.lightgcn import LightGcn, LightGcnConfig
+from training.models.m3csr import M3csr, M3csrConfig
 from training.models.mf import MatrixFactorisation, MfConfig
 from training.models.popularity import Popularity, PopularityConfig
+from training.models.vbpr import Vbpr, VbprConfig
 from training.recommender import Recommender
 
 __all__ = ["MODELS", "ModelEntry", "model_entry"]
@@ -23,6 +26,9 @@ class ModelEntry(NamedTuple):
 MODELS: dict[str, ModelEntry] = {
     "popularity": ModelEntry(PopularityConfig, Popularity, "interactions_v1"),
     "mf": ModelEntry(MfConfig, MatrixFactorisation, "interactions_v1"),
+    "lightgcn": ModelEntry(LightGcnConfig, LightGcn, "interactions_v1"),
+    "vbpr": ModelEntry(VbprConfig, Vbpr, "vbpr_v1"),
+    "m3csr": ModelEntry(M3csrConfig, M3csr, "m3csr_v1"),
 }
 
 
