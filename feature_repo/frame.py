@@ -121,7 +121,8 @@ def _parts(home: Home, snapshot: Snapshot, users: Vocabulary, items: Vocabulary)
 def _rows(vocabulary: Vocabulary, ids: pa.ChunkedArray) -> npt.NDArray[np.int64]:
     """Row number of each id, looking up every distinct id once."""
     encoded = ids.combine_chunks().dictionary_encode()
-    return vocabulary.rows(encoded.dictionary.to_numpy(zero_copy_only=False))[encoded.indices.to_numpy()]
+    distinct = vocabulary.rows(encoded.dictionary.to_numpy(zero_copy_only=False))
+    return np.asarray(distinct[encoded.indices.to_numpy()])
 
 
 def _features(

@@ -1,4 +1,7 @@
-"""Reader of directories in the layout that MMSSL and DiffMM publish: one sparse matrix per split, one .npy per modality."""
+"""Reader of the directory layout that MMSSL and DiffMM publish.
+
+One sparse matrix of users x items per part of the split, one .npy of items x width per modality.
+"""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -103,7 +106,7 @@ def _require_files(path: Path) -> None:
 
 def _read_matrix(path: Path) -> sparse.coo_array:
     matrix = load_restricted(path)
-    if not sparse.issparse(matrix):
+    if not isinstance(matrix, sparse.coo_array):
         raise BadInput(
             path,
             found=f"a pickled {type(matrix).__name__}",
@@ -175,7 +178,7 @@ def _read_features(file: Path, item_count: int, directory: Path) -> npt.NDArray[
             expected="finite numbers only",
             next_step="encode those items again, or replace their rows",
         )
-    return matrix
+    return np.asarray(matrix)
 
 
 def _spec(modality: str, file: Path, matrix: npt.NDArray[np.floating]) -> EmbeddingSpec:

@@ -4,8 +4,10 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -142,11 +144,11 @@ def _content_hash(table: pa.Table) -> str:
             continue
         hasher.update(f"{name} {table.schema.field(name).type}\0".encode())
         for part in _value_buffers(table[name].combine_chunks()):
-            hasher.update(np.ascontiguousarray(part))
+            hasher.update(np.ascontiguousarray(part).data)
     return hasher.hexdigest()
 
 
-def _value_buffers(column: pa.Array) -> list[np.ndarray]:
+def _value_buffers(column: pa.Array) -> list[npt.NDArray[Any]]:
     if pa.types.is_list(column.type):
         return [pc.list_value_length(column).to_numpy(), column.flatten().to_numpy()]
     if pa.types.is_string(column.type):

@@ -20,13 +20,13 @@ ONLINE_STORE_TYPE: Final = "feature_repo.online_store.NewestSqliteOnlineStore"
 """How Feast's configuration names the store below."""
 
 
-class NewestSqliteOnlineStoreConfig(SqliteOnlineStoreConfig):
+class NewestSqliteOnlineStoreConfig(SqliteOnlineStoreConfig):  # type: ignore[misc]
     """Same fields as Feast's own; Feast finds this class by its name."""
 
     type: Literal["feature_repo.online_store.NewestSqliteOnlineStore"] = ONLINE_STORE_TYPE
 
 
-class NewestSqliteOnlineStore(SqliteOnlineStore):
+class NewestSqliteOnlineStore(SqliteOnlineStore):  # type: ignore[misc]
     """Writes a row only over one that is not newer.
 
     Feast's store replaces whatever is there, and keeps event times to the second. This one adds a column with

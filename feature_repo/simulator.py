@@ -139,7 +139,7 @@ class _Tastes:
 
 
 def _unit(matrix: npt.NDArray[np.floating]) -> Floats:
-    return (matrix / np.linalg.norm(matrix, axis=1, keepdims=True)).astype(np.float32)
+    return np.asarray(matrix / np.linalg.norm(matrix, axis=1, keepdims=True), np.float32)
 
 
 def _publish(rng: np.random.Generator, count: int, days: int) -> _Catalogue:

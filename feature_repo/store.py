@@ -5,6 +5,8 @@ cannot disturb what a running service reads of the old one, and rows of two data
 meet online.
 """
 
+import atexit
+from functools import cache
 from typing import TYPE_CHECKING
 
 from contracts.addresses import required
@@ -71,6 +73,7 @@ def open_store(settings: Settings, home: Home, snapshot_id: str | None = None) -
         # Without a batch size Feast writes the first chunk of a larger table and forgets the rest.
         materialization={"pull_latest_features": True, "online_write_batch_size": _BATCH_ROWS},
     )
+    _forget_duckdb_at_exit()
     with quietly():
         return FeatureStore(config=config)
 
@@ -79,7 +82,7 @@ def applied_definitions(store: "FeatureStore") -> str | None:
     """Digest of the definitions that the store's project holds, or None where nothing was applied."""
     for project in store.registry.list_projects(allow_cache=False):
         if project.name == store.project:
-            return project.tags.get(DEFINITIONS_TAG)
+            return str(project.tags.get(DEFINITIONS_TAG))
     return None
 
 
@@ -98,3 +101,20 @@ def require_applied(settings: Settings, home: Home, snapshot: Snapshot) -> "Feat
             next_step="run `backbeat features apply`",
         )
     return store
+
+
+@cache
+def _forget_duckdb_at_exit() -> None:
+    """Close the connection that Feast's offline store leaves open.
+
+    torch, which Feast imports, keeps modules alive past the end; DuckDB then prints a page of leaks on the user's
+    terminal.
+    """
+    import ibis
+
+    def forget() -> None:
+        if ibis.options.default_backend is not None:
+            ibis.options.default_backend.disconnect()
+            ibis.options.default_backend = None
+
+    atexit.register(forget)
