@@ -1,0 +1,102 @@
+"""A small sound data set, as tables, that tests break in one place each."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from contracts.embeddings import EmbeddingSpec
+from contracts.home import Home
+from contracts.snapshot import Snapshot, SplitInstants
+from feature_repo.offline import write_snapshot
+from feature_repo.raw_tables import RawTables, assemble, microseconds, numbered_ids
+
+USERS, VIDEOS, WIDTH = 40, 60, 8
+START = datetime(2024, 1, 1, tzinfo=UTC)
+SPLIT = SplitInstants(train_until=START + timedelta(days=1), validation_until=START + timedelta(days=2), nominal=True)
+
+
+def _tables(users: int, seed: int) -> RawTables:
+    """Every user sees three videos a day for three days, one day per part of the split."""
+    rng = np.random.default_rng(seed)
+    watched = np.concatenate([rng.permutation(VIDEOS)[:9] for _ in range(users)])
+    seconds = np.tile(np.repeat(np.arange(3) * 86_400, 3) + np.arange(9), users)
+    facts = {"encoder": "test", "revision": "1", "preprocessing": "none", "dtype": "float32", "normalisation": "none"}
+    specs = {m: EmbeddingSpec(modality=m, width=WIDTH, **facts) for m in ("acoustic", "visual")}
+    return assemble(
+        users=numbered_ids("u", users),
+        users_known=np.full(users, microseconds(START)),
+        videos=numbered_ids("v", VIDEOS),
+        videos_published=np.full(VIDEOS, microseconds(START)),
+        user_rows=np.repeat(np.arange(users), 9),
+        video_rows=watched,
+        weights=np.ones(len(watched), np.float32),
+        event_times=microseconds(START) + seconds * 1_000_000,
+        vectors={m: (np.arange(VIDEOS), rng.normal(size=(VIDEOS, WIDTH)).astype(np.float32)) for m in specs},
+        specs=specs,
+        split=SPLIT,
+        dataset="sound",
+        source="tests",
+    )
+
+
+@dataclass
+class Data:
+    """The data set, with the few operations tests need."""
+
+    users: int = USERS
+    seed: int = 0
+    raw: RawTables = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.raw = _tables(self.users, self.seed)
+
+    @property
+    def tables(self) -> dict[str, pa.Table]:
+        return self.raw.tables
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """A manifest as ingest would write it, without the hashes."""
+        return Snapshot(
+            id="0" * 16,
+            dataset="sound",
+            source="tests",
+            created_at=START,
+            tables={},
+            embeddings=self.raw.specs,
+            split=self.raw.split,
+        )
+
+    def matrix(self, modality: str = "visual") -> np.ndarray:
+        """Vectors ``[videos, WIDTH]``, to be changed at will."""
+        return np.stack(self.tables[f"embedding_{modality}"]["vector"].to_numpy())
+
+    def put_matrix(self, matrix: np.ndarray, modality: str = "visual") -> None:
+        """Replace all vectors of a modality."""
+        self.put(f"embedding_{modality}", "vector", list(matrix))
+
+    def put(self, table: str, column: str, values: list) -> None:
+        """Replace a column."""
+        old = self.tables[table]
+        kind = old.schema.field(column)
+        self.tables[table] = old.set_column(old.schema.get_field_index(column), kind, pa.array(values, kind.type))
+
+    def ingest(self, home: Home) -> Snapshot:
+        """Write it as the home's current snapshot."""
+        with home.writing("test"):
+            return write_snapshot(home, self.raw)[0]
+
+
+@pytest.fixture
+def data() -> Data:
+    """A sound data set of this test's own."""
+    return Data()
+
+
+@pytest.fixture
+def few_users() -> Data:
+    """The same with too few users to measure anything."""
+    return Data(users=9)
