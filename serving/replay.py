@@ -12,7 +12,7 @@ from contracts.errors import ServiceUnavailable
 from contracts.home import Home
 from feature_repo.offline import current_snapshot, read_table
 
-__all__ = ["ReplayResult", "replay", "service_status"]
+__all__ = ["ReplayResult", "replay", "service_status", "users_to_ask_for"]
 
 _STRANGERS = 0.05
 """Share of requests from users the platform has never seen."""
@@ -64,7 +64,7 @@ def replay(home: Home, url: str, requests: int, k: int = 20, seed: int = 0) -> R
         NotFound: The home has no snapshot.
         ServiceUnavailable: The service does not answer, or its queues do not empty.
     """
-    users = _users(home, requests, seed)
+    users = users_to_ask_for(home, requests, seed)
     milliseconds = np.empty(requests)
     ok = 0
     with _client(url) as client, progress("requests", requests) as advance:
@@ -93,7 +93,12 @@ def replay(home: Home, url: str, requests: int, k: int = 20, seed: int = 0) -> R
     )
 
 
-def _users(home: Home, count: int, seed: int) -> list[str]:
+def users_to_ask_for(home: Home, count: int, seed: int) -> list[str]:
+    """Users of the current snapshot drawn at random, one in twenty replaced by a user nobody knows.
+
+    Raises:
+        NotFound: The home has no snapshot.
+    """
     table = read_table(home, current_snapshot(home), "users", columns=["user_id"])
     known = table["user_id"].to_numpy(zero_copy_only=False)
     generator = np.random.default_rng(seed)
@@ -109,13 +114,14 @@ def _client(url: str) -> httpx.Client:
 
 
 def _status(client: httpx.Client) -> dict[str, Any]:
+    url = str(client.base_url).rstrip("/")
     try:
-        answer = client.get("/status")
-        status = answer.raise_for_status().json()
-        assert "champion" in status
-    except (httpx.HTTPError, ValueError, AssertionError) as error:
-        raise _unavailable(str(client.base_url), str(error) or "an answer of another program") from None
-    return dict(status)
+        status = client.get("/status").raise_for_status().json()
+    except (httpx.HTTPError, ValueError) as error:
+        raise _unavailable(url, str(error)) from None
+    if not isinstance(status, dict) or "champion" not in status:
+        raise _unavailable(url, "an answer of another program")
+    return status
 
 
 def _drained(client: httpx.Client) -> dict[str, Any]:
