@@ -1,0 +1,184 @@
+"""From a validated snapshot to a registered version."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from contracts.clock import utc_now
+from contracts.console import progress
+from contracts.database import Database
+from contracts.home import Home
+from contracts.manifest import IndexInfo, ModelManifest
+from contracts.reports import ValidationReport, require_passed
+from contracts.revision import code_revision, library_versions
+from contracts.settings import Settings
+from contracts.snapshot import Snapshot
+from contracts.surfaces import Tag
+from feature_repo.frame import TrainingFrame, load_test_pairs, load_training_frame
+from feature_repo.offline import current_snapshot, snapshot_directory
+from training.config import PairwiseConfig, RecommenderConfig, resolve_config
+from training.device import prepare_torch
+from training.evaluation import evaluate, protocol_of
+from training.loop import STOPPING_METRIC
+from training.models import ModelEntry, model_entry
+from training.packages import write_package
+from training.recommender import Catalogue, EpochReport, FitReport, Recommender
+from training.tracking import TrackedRun, Tracker
+
+__all__ = ["SURFACE", "TrainedVersion", "train", "training_key"]
+
+SURFACE = "video-feed"
+
+
+@dataclass(frozen=True)
+class TrainedVersion:
+    """What a training left in the registry."""
+
+    surface: str
+    version: str
+    model: str
+    metrics: dict[str, float]
+    """``validation_…`` and ``test_…`` metrics and ``train_seconds``."""
+    run_id: str
+    reused: bool
+    """True where the same training had been done before and nothing was trained."""
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Everything that decides what a training will make."""
+
+    name: str
+    entry: ModelEntry
+    config: RecommenderConfig
+    seed: int
+    snapshot: Snapshot
+    report: ValidationReport
+
+    @property
+    def key(self) -> str:
+        return training_key(self.name, self.config, self.seed, self.snapshot, self.entry.feature_service)
+
+    @property
+    def tags(self) -> dict[str, str]:
+        return {
+            Tag.MODEL: self.name,
+            Tag.VARIANT: self.config.variant,
+            Tag.SURFACE: SURFACE,
+            Tag.SNAPSHOT: self.snapshot.id,
+            Tag.FEATURE_SERVICE: self.entry.feature_service,
+            Tag.VALIDATION_REPORT: self.report.id,
+            Tag.PROTOCOL: protocol_of(self.snapshot).digest,
+            Tag.CODE_REVISION: code_revision(),
+            Tag.TRAINING_KEY: self.key,
+            Tag.SEED: str(self.seed),
+        }
+
+
+def training_key(model: str, config: RecommenderConfig, seed: int, snapshot: Snapshot, feature_service: str) -> str:
+    """Hash of everything that decides the outcome of a training; equal keys need no second training."""
+    facts = {
+        "model": model,
+        "config": config.model_dump(mode="json"),
+        "seed": seed,
+        "snapshot": snapshot.id,
+        "feature_service": feature_service,
+        "protocol": protocol_of(snapshot).digest,
+        "backbeat": library_versions().get("backbeat", "unknown"),
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def train(
+    settings: Settings,
+    home: Home,
+    model: str,
+    overrides: Mapping[str, object] | None = None,
+    seed: int = 0,
+    force: bool = False,
+) -> TrainedVersion:
+    """Train a model on the home's current snapshot and register it; the same training is not done twice.
+
+    Args:
+        settings: Name the device and, in production, the servers.
+        home: Holds the snapshot; the caller is its writer.
+        model: A name in :data:`training.models.MODELS`.
+        overrides: Options that differ from the model's defaults.
+        seed: Fixes everything random. On the CPU equal seeds give equal metrics.
+        force: Train again even where the same training has a version.
+
+    Raises:
+        NotFound: The model or an option is unknown, or there is no snapshot.
+        BadInput: An option has an impossible value, or the device is not there.
+        ValidationFailed: The snapshot has no passed validation report.
+        TrainingDiverged: A loss term became NaN or infinite; the run is marked FAILED.
+        StorageFull: The package did not fit on the disk; nothing is registered.
+    """
+    entry = model_entry(model)
+    config = resolve_config(model, entry.config, overrides or {})
+    device = prepare_torch(settings)
+    snapshot = current_snapshot(home)
+    report = require_passed(Database(settings, home), snapshot.id)
+    plan = _Plan(model, entry, config, seed, snapshot, report)
+    tracker = Tracker(settings, home)
+    if not force and (known := tracker.find(SURFACE, plan.key)) is not None:
+        version, run_id, metrics = known
+        return TrainedVersion(SURFACE, version, model, _reported(metrics), run_id, reused=True)
+
+    frame = load_training_frame(settings, home, entry.feature_service, snapshot)
+    with tracker.run(f"{model}-{config.variant}-seed{seed}", plan.tags) as run:
+        run.log_params({"model": model, "seed": seed, **config.model_dump(mode="json")})
+        run.log_input(snapshot, snapshot_directory(home, snapshot.id).as_uri())
+        recommender = entry.model(config, Catalogue.of(frame)).to(device)
+        fitted = _fit(recommender, frame, plan, run)
+        test = evaluate(recommender, frame, load_test_pairs(home, frame))
+        metrics = {
+            **{f"validation_{name}": value for name, value in fitted.validation.items()},
+            **{f"test_{name}": value for name, value in test.items()},
+            "train_seconds": fitted.seconds,
+        }
+        manifest = _manifest(plan, frame, metrics)
+        package, sealed = run.store_package(lambda into: write_package(into, recommender, frame, manifest))
+        run.log_metrics(metrics, step=fitted.epochs + 1)
+        tags = {**plan.tags, Tag.PACKAGE_SHA256: sealed.package_sha256}
+        version = run.register(SURFACE, package, {**tags, Tag.STATE: "registered"})
+    return TrainedVersion(SURFACE, version, model, metrics, run.run_id, reused=False)
+
+
+def _fit(recommender: Recommender, frame: TrainingFrame, plan: _Plan, run: TrackedRun) -> FitReport:
+    total = plan.config.max_epochs if isinstance(plan.config, PairwiseConfig) else 1
+    with progress(f"train {plan.name}", total) as advance:
+
+        def on_epoch(report: EpochReport) -> None:
+            run.log_epoch(report)
+            advance(1, f"validation Recall@20 {report.validation[STOPPING_METRIC]:.4f}")
+
+        return recommender.fit(frame, seed=plan.seed, on_epoch=on_epoch)
+
+
+def _manifest(plan: _Plan, frame: TrainingFrame, metrics: dict[str, float]) -> ModelManifest:
+    return ModelManifest(
+        model=plan.name,
+        variant=plan.config.variant,
+        surface=SURFACE,
+        shape=plan.entry.model.shape,
+        config=plan.config.model_dump(mode="json"),
+        seed=plan.seed,
+        code_revision=code_revision(),
+        feature_service=plan.entry.feature_service,
+        snapshot=plan.snapshot.id,
+        validation_report=plan.report.id,
+        embedding_specs=frame.specs,
+        vocabularies={"users": frame.users.digest, "items": frame.items.digest},
+        protocol=protocol_of(plan.snapshot),
+        metrics=metrics,
+        index=IndexInfo(kind="exact", recall=1.0),
+        library_versions=library_versions(),
+        created_at=utc_now(),
+    )
+
+
+def _reported(metrics: dict[str, float]) -> dict[str, float]:
+    """The metrics of a finished run without its loss curves."""
+    return {name: value for name, value in metrics.items() if not name.startswith("loss")}
