@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -121,6 +122,10 @@ class Home:
                 marker = {"format": HOME_FORMAT, "backbeat": library_versions().get("backbeat", "unknown")}
                 write_text_whole(self.marker, json.dumps(marker))
         finally:
+            if not self.marker.exists():
+                # The first command failed: what it left half-done would make the directory look like somebody else's.
+                for own in (self.offline, self.feast, self.quality, self.artifacts, self.cache, self.logs):
+                    shutil.rmtree(own, ignore_errors=True)
             holder.unlink(missing_ok=True)
             lock.release()
             if not self.marker.exists():

@@ -14,7 +14,7 @@ from contracts.platform import JobRow
 from contracts.reports import require_passed
 from contracts.settings import Settings
 from contracts.snapshot import Snapshot
-from feature_repo.definitions import views_of
+from feature_repo.definitions import definitions_digest, views_of
 from feature_repo.offline import current_snapshot, read_table
 from feature_repo.quiet import quietly
 from feature_repo.store import require_applied
@@ -36,7 +36,8 @@ def materialize(settings: Settings, home: Home, force: bool = False) -> dict[str
         force: Write again even where it was done before.
 
     Returns:
-        ``snapshot``, ``outcome`` (``materialized`` or ``unchanged``) and ``rows`` per view.
+        ``snapshot``, ``outcome`` (``materialized`` or ``unchanged``), ``views`` and the digest of their
+        ``definitions``.
 
     Raises:
         ValidationFailed: The snapshot has no passed validation report.
@@ -46,17 +47,17 @@ def materialize(settings: Settings, home: Home, force: bool = False) -> dict[str
     database = Database(settings, home)
     try:
         require_passed(database, snapshot.id)
-        store = require_applied(settings, home, snapshot)
         done = None if force else _done_job(database, snapshot.id)
-        if done is not None:
+        if done is not None and done.detail["definitions"] == definitions_digest(home, snapshot):
             return {"snapshot": snapshot.id, "outcome": "unchanged", **done.detail}
+        store = require_applied(settings, home, snapshot)
         start, end = _period(home, snapshot)
         views = views_of(snapshot)
         with (
             job(database, JOB_KIND, snapshot.id) as detail,
             progress("materializing feature views", len(views)) as advance,
         ):
-            detail["views"] = views
+            detail |= {"views": views, "definitions": definitions_digest(home, snapshot)}
             for view in views:
                 with quietly():
                     store.materialize(start, end, feature_views=[view])

@@ -45,6 +45,7 @@ class NewestSqliteOnlineStore(SqliteOnlineStore):  # type: ignore[misc]
         """Create and drop tables as Feast asks."""
         super().update(config, tables_to_delete, tables_to_keep, entities_to_delete, entities_to_keep, partial)
         connection = self._get_conn(config)
+        connection.execute("PRAGMA journal_mode=WAL")  # services read on while a materialization writes
         for view in tables_to_keep:
             table = _table(config, view)
             columns = {row[1] for row in connection.execute(f'PRAGMA table_info("{table}")')}

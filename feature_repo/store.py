@@ -6,6 +6,7 @@ meet online.
 """
 
 import atexit
+import gc
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -107,12 +108,13 @@ def require_applied(settings: Settings, home: Home, snapshot: Snapshot) -> "Feat
 def _forget_duckdb_at_exit() -> None:
     """Close the connection that Feast's offline store leaves open.
 
-    torch, which Feast imports, keeps modules alive past the end; DuckDB then prints a page of leaks on the user's
-    terminal.
+    torch, which Feast imports, keeps modules alive past the end, and so does a frozen garbage collector; DuckDB then
+    prints a page of leaks on the user's terminal.
     """
-    import ibis
+    import ibis  # type: ignore[import-untyped]
 
     def forget() -> None:
+        gc.unfreeze()
         if ibis.options.default_backend is not None:
             ibis.options.default_backend.disconnect()
             ibis.options.default_backend = None
