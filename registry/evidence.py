@@ -11,6 +11,7 @@ from contracts.manifest import verify
 from contracts.reports import latest_report
 from contracts.surfaces import Tag
 from registry.gates import Evidence, PackageFacts, Rival
+from registry.metric import is_share
 from registry.store import ModelStore, ModelVersion
 
 __all__ = ["ReplayFault", "gather", "replay_in_clean_process"]
@@ -86,7 +87,7 @@ def _rival(versions: list[ModelVersion], version: ModelVersion) -> Rival | None:
             v
             for v in versions
             if (v.model, v.variant, v.protocol) == (champion.model, champion.variant, version.protocol)
-            and v.primary_metric is not None
+            and is_share(v.primary_metric)
         ]
         if same_model:
             best = max(same_model, key=lambda v: v.primary_metric or 0.0)

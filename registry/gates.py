@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 from contracts.reports import ValidationReport
 from contracts.surfaces import PRIMARY_METRIC
+from registry.metric import is_share
 
 __all__ = ["GATES", "GATES_OF", "Evidence", "PackageFacts", "Rival", "Verdict", "judge"]
 
@@ -101,7 +102,7 @@ def _primary_metric(evidence: Evidence) -> Verdict:
 
     if own is None:
         return verdict("missing", f"version {evidence.version} has no {PRIMARY_METRIC}")
-    if not _is_share(own):
+    if not is_share(own):
         return verdict("fail", f"{PRIMARY_METRIC} is {own:g}, not a number between 0 and 1")
     if rival is None:
         return verdict("pass", f"{PRIMARY_METRIC} is {own:.4f} and there is no champion to match")
@@ -113,16 +114,11 @@ def _primary_metric(evidence: Evidence) -> Verdict:
         )
     who = f"version {rival.version}, which stands in for champion {rival.stands_in_for},"
     who = who if rival.stands_in_for else f"champion {rival.version}"
-    if rival.metric is None or not _is_share(rival.metric):
+    if not is_share(rival.metric):
         return verdict("missing", f"{who} has no sound {PRIMARY_METRIC} to compare with")
     if own < rival.metric:
         return verdict("fail", f"{PRIMARY_METRIC} is {own:.4f}, {who} has {rival.metric:.4f}")
     return verdict("pass", f"{PRIMARY_METRIC} is {own:.4f}, {who} has {rival.metric:.4f}")
-
-
-def _is_share(value: float) -> bool:
-    # MLflow stores an infinite metric as the largest float, so being finite would not be enough.
-    return math.isfinite(value) and 0 <= value <= 1
 
 
 GATES: Final = MappingProxyType({"package": _package, "validation": _validation, "primary-metric": _primary_metric})

@@ -1,7 +1,6 @@
 """Model versions as MLflow holds them: look-up, selection, packages, and who holds which alias."""
 
 import logging
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +17,7 @@ from contracts.home import Home
 from contracts.settings import Settings
 from contracts.surfaces import ALIASES, PRIMARY_METRIC, SURFACES, Tag
 from registry.lifecycle import DISPLACED_TO, Standing
+from registry.metric import is_share
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -134,7 +134,7 @@ class ModelStore:
 
     def _ranked(self, surface: str, versions: list[ModelVersion], selector: str) -> ModelVersion:
         current = current_snapshot_id(self._home)
-        judged = [v for v in versions if current in (None, v.snapshot) and _is_number(v.primary_metric)]
+        judged = [v for v in versions if current in (None, v.snapshot) and is_share(v.primary_metric)]
         rivals = [v for v in judged if v.protocol == judged[0].protocol and v.state != "retired"]
         rivals.sort(key=lambda v: (-(v.primary_metric or 0.0), int(v.version)))
         if selector == "runner-up":
@@ -256,10 +256,6 @@ def _state(aliases: tuple[str, ...], tag: str) -> str:
         if alias in aliases:
             return alias
     return DISPLACED_TO.get(tag, tag)
-
-
-def _is_number(value: float | None) -> bool:
-    return value is not None and math.isfinite(value)
 
 
 def _package_gone(version: ModelVersion, found: str) -> NotFound:

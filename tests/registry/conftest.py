@@ -1,0 +1,143 @@
+"""A real MLflow registry in the test's home, filled with tiny sealed packages."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from contracts.addresses import mlflow_artifact_url, mlflow_tracking_url
+from contracts.clock import utc_now
+from contracts.database import Database
+from contracts.home import Home
+from contracts.manifest import IndexInfo, ModelManifest, seal
+from contracts.platform import ValidationRow
+from contracts.protocol import ProtocolFingerprint
+from contracts.reports import ValidationReport
+from contracts.settings import Settings, load_settings
+from contracts.surfaces import EXPERIMENT, PACKAGE_ARTIFACT, PRIMARY_METRIC, Tag
+from registry.promotion import Promotion, promote, rollback
+from registry.store import ModelStore
+
+SURFACE = "video-feed"
+
+
+class Shelf:
+    """What training, validation and ingest would have left in a home."""
+
+    def __init__(self, settings: Settings, home: Home) -> None:
+        self.settings, self.home = settings, home
+        self.store = ModelStore(settings, home)
+        self.client = MlflowClient(
+            tracking_uri=mlflow_tracking_url(settings, home), registry_uri=mlflow_tracking_url(settings, home)
+        )
+        self.experiment = self.client.create_experiment(EXPERIMENT, mlflow_artifact_url(settings, home))
+        self.client.create_registered_model(SURFACE)
+        with home.writing("test"):
+            self.point_at("snap-1")
+
+    def point_at(self, snapshot: str) -> None:
+        """Make a snapshot the current one."""
+        self.home.offline.mkdir(parents=True, exist_ok=True)
+        (self.home.offline / "current.json").write_text(json.dumps({"snapshot": snapshot}))
+
+    def register(self, model: str = "mf", metric: float | None = 0.1, snapshot: str = "snap-1") -> str:
+        """Train nothing, register a version as training does; returns its number."""
+        run = self.client.create_run(self.experiment)
+        if metric is not None:
+            self.client.log_metric(run.info.run_id, PRIMARY_METRIC, metric)
+        protocol = ProtocolFingerprint(snapshot=snapshot, split="given", candidates="all", cutoffs=(20,))
+        package = self.home.root / "made"
+        package.mkdir()
+        (package / "weights.safetensors").write_bytes(model.encode())
+        (package / "golden.json").write_text("[]")
+        manifest = seal(package, _manifest(model, snapshot, protocol))
+        self.client.log_artifacts(run.info.run_id, str(package), PACKAGE_ARTIFACT)
+        shutil.rmtree(package)
+        tags = {
+            Tag.MODEL: model,
+            Tag.VARIANT: model,
+            Tag.SNAPSHOT: snapshot,
+            Tag.PROTOCOL: protocol.digest,
+            Tag.PACKAGE_SHA256: manifest.package_sha256,
+            Tag.STATE: "registered",
+        }
+        source = f"{run.info.artifact_uri}/{PACKAGE_ARTIFACT}"
+        return str(self.client.create_model_version(SURFACE, source, run.info.run_id, tags).version)
+
+    def judge(self, success: bool = True, snapshot: str = "snap-1") -> str:
+        """Store a validation report; returns its id."""
+        database = Database(self.settings, self.home)
+        with database.session() as session:
+            number = session.query(ValidationRow).count()
+            report = ValidationReport(
+                id=f"report-{number}",
+                snapshot=snapshot,
+                created_at=utc_now(),
+                success=success,
+                suites=[],
+                data_docs="index.html",
+            )
+            body = report.model_dump(mode="json")
+            session.add(
+                ValidationRow(id=report.id, snapshot=snapshot, created_at=report.created_at, success=success, body=body)
+            )
+        database.close()
+        return report.id
+
+    def package(self, version: str) -> Path:
+        """Where a version's package lies."""
+        return self.store.package_path(self.store.get(SURFACE, version))
+
+    def states(self) -> dict[str, str]:
+        """Version → state."""
+        return {v.version: v.state for v in self.store.versions(SURFACE)}
+
+    def promote(self, selector: str, to: str = "champion", reason: str = "test", fault: str | None = None) -> Promotion:
+        """Promote with a replay of the package that finds the given fault."""
+        return promote(self.settings, self.home, SURFACE, selector, to, reason, "tester", replay=lambda _: fault)
+
+    def rollback(self, reason: str = "test", fault: str | None = None) -> Promotion:
+        """Roll back likewise."""
+        return rollback(self.settings, self.home, SURFACE, reason, "tester", replay=lambda _: fault)
+
+
+def _manifest(model: str, snapshot: str, protocol: ProtocolFingerprint) -> ModelManifest:
+    return ModelManifest(
+        model=model,
+        variant=model,
+        surface=SURFACE,
+        shape="two-tower",
+        config={},
+        seed=0,
+        code_revision="test",
+        feature_service="interactions_v1",
+        snapshot=snapshot,
+        validation_report="report-0",
+        embedding_specs={},
+        vocabularies={},
+        protocol=protocol,
+        metrics={},
+        index=IndexInfo(kind="exact", recall=1.0),
+        library_versions={},
+        created_at=utc_now(),
+    )
+
+
+@pytest.fixture(scope="session")
+def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's database without a row; making one takes longer than most tests."""
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, empty_mlflow: Path) -> Shelf:
+    """An empty registry whose data has no validation report yet."""
+    settings = load_settings(home=tmp_path / "home")
+    home = Home.open(settings)
+    with home.writing("test"):
+        shutil.copyfile(empty_mlflow, home.mlflow_database)
+    return Shelf(settings, home)
