@@ -162,4 +162,5 @@ def _padded(lists: pa.Array, items: Vocabulary) -> npt.NDArray[np.int64]:
     filled = np.arange(HISTORY_LENGTH) < lengths[:, None]
     history = np.full(filled.shape, UNKNOWN, np.int64)
     history[filled] = _rows(items, pa.chunked_array([lists.drop_null().flatten()]))
-    return history
+    known_first = np.argsort(history == UNKNOWN, axis=1, kind="stable")
+    return np.take_along_axis(history, known_first, axis=1)

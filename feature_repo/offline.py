@@ -79,9 +79,9 @@ def current_snapshot(home: Home) -> Snapshot:
     Raises:
         NotFound: Nothing was ingested yet.
     """
-    home.require()
     pointer = home.offline / _CURRENT
     if not pointer.is_file():
+        home.require()
         raise NotFound(
             f"home {home.root}",
             found="no data in it",

@@ -112,7 +112,8 @@ class _Array:
 
     def fill(self, raw: Any, dtype: _Dtype, shape: tuple[int, ...], order: Any) -> None:
         data = raw.encode("latin1") if isinstance(raw, str) else raw
-        self.value = np.frombuffer(data, dtype.value).reshape(shape, order=order)
+        values = np.frombuffer(data, dtype.value).reshape(shape, order=order)
+        self.value = values.astype(dtype.value.newbyteorder("="), copy=False)
 
 
 class _Sparse:

@@ -13,7 +13,7 @@ The generative model, for U users, N videos and E viewing events over a number o
    little (about 20 degrees) towards another topic.
 6. *Events.* Users differ log-normally in activity. Events follow the hours of the day. At each event the platform
    shows 32 videos already published, drawn by appeal; the user watches one of them, with probability
-   proportional to exp(4 x agreement of taste and video), and never the same video twice.
+   proportional to exp(8 x agreement of taste and video), and never the same video twice.
 
 Factors that every encoder sees, factors that none sees, popularity and drift are all present, so content-based,
 collaborative and popularity models each have something to find.
@@ -37,7 +37,7 @@ _DAY_US = timedelta(days=1) // timedelta(microseconds=1)
 _TOPICS, _CONTENT, _HIDDEN = 24, 16, 8
 _ENCODERS = {"visual": (64, 0.3), "acoustic": (32, 0.8), "textual": (48, 0.5)}
 """Modality → width and standard deviation of the noise (the signal's is about 0.5)."""
-_SHOWN, _SHARPNESS, _DRIFT = 32, 4.0, 0.36
+_SHOWN, _SHARPNESS, _DRIFT = 32, 8.0, 0.36
 _CHUNK = 16_384
 _RANGES = {"users": (10, 10_000_000), "videos": (50, 10_000_000), "days": (2, 365), "events": (100, 100_000_000)}
 

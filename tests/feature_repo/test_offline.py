@@ -1,0 +1,118 @@
+"""Snapshots: equal data has one id, and a home shows whole snapshots only."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from contracts.errors import BadInput, NotFound
+from contracts.home import Home
+from feature_repo.offline import (
+    current_snapshot,
+    read_snapshot,
+    read_table,
+    snapshot_directory,
+    write_snapshot,
+)
+from feature_repo.raw_tables import RawTables
+
+H = timedelta(hours=1)
+EVENTS = [(0, 0, -3 * H), (1, 1, -2 * H), (0, 2, -H), (2, 3, H), (1, 4, 30 * H)]
+
+
+@pytest.fixture
+def raw(make_platform: Callable[..., RawTables]) -> RawTables:
+    return make_platform(EVENTS)
+
+
+def test_equal_data_is_found_again(home: Home, raw: RawTables, make_platform: Callable[..., RawTables]) -> None:
+    with home.writing("test"):
+        first, created = write_snapshot(home, raw)
+        again, created_again = write_snapshot(home, make_platform(EVENTS))
+    assert (created, created_again) == (True, False)
+    assert again == first == current_snapshot(home)
+    assert [p.name for p in home.offline.iterdir() if p.is_dir()] == [first.id]
+
+
+def test_chunks_do_not_change_the_id(home: Home, raw: RawTables) -> None:
+    chunked = {name: pa.concat_tables([table[:2], table[2:]]) for name, table in raw.tables.items()}
+    with home.writing("test"):
+        first, _ = write_snapshot(home, raw)
+        _, created = write_snapshot(home, replace(raw, tables=chunked))
+    assert not created
+    assert read_table(home, first, "interactions").equals(raw.tables["interactions"])
+
+
+def test_any_other_value_is_another_snapshot(
+    home: Home, raw: RawTables, make_platform: Callable[..., RawTables]
+) -> None:
+    specs = dict(raw.specs)
+    specs["visual"] = specs["visual"].model_copy(update={"revision": "2"})
+    split = raw.split.model_copy(update={"nominal": True})
+    others = [
+        make_platform([*EVENTS[:-1], (1, 3, 30 * H)]),
+        make_platform([*EVENTS[:-1], (1, 4, 31 * H)]),
+        make_platform(EVENTS, users=4),
+        make_platform(EVENTS, published=[-H * 999] * 5),
+        replace(raw, specs=specs),
+        replace(raw, split=split),
+    ]
+    with home.writing("test"):
+        ids = {write_snapshot(home, other)[0].id for other in [raw, *others]}
+    assert len(ids) == 1 + len(others)
+    assert current_snapshot(home).split.nominal
+
+
+def test_going_back_to_earlier_data(home: Home, raw: RawTables, make_platform: Callable[..., RawTables]) -> None:
+    with home.writing("test"):
+        first, _ = write_snapshot(home, raw)
+        write_snapshot(home, make_platform(EVENTS[:3]))
+        back, created = write_snapshot(home, raw)
+    assert not created
+    assert current_snapshot(home) == back == first
+
+
+def test_reads_columns(home: Home, raw: RawTables) -> None:
+    with home.writing("test"):
+        snapshot, _ = write_snapshot(home, raw)
+    assert read_table(home, snapshot, "videos", ["video_id"]).column_names == ["video_id"]
+    with pytest.raises(NotFound, match="table 'music' of snapshot"):
+        read_table(home, snapshot, "music")
+    with pytest.raises(NotFound, match="snapshot 0123: found no"):
+        read_snapshot(home, "0123")
+
+
+def test_a_home_without_data_says_what_to_do(home: Home) -> None:
+    with pytest.raises(NotFound, match="found nothing there"):
+        current_snapshot(home)
+    with home.writing("test"):
+        pass
+    with pytest.raises(NotFound, match="found no data in it.*backbeat ingest"):
+        current_snapshot(home)
+
+
+def test_a_table_of_another_schema_changes_nothing(home: Home, raw: RawTables) -> None:
+    spoiled = {**raw.tables, "users": raw.tables["users"].drop_columns(["ingested_at"])}
+    with pytest.raises(BadInput, match="offline table 'users'"), home.writing("test"):
+        write_snapshot(home, replace(raw, tables=spoiled))
+    assert not home.root.exists()
+
+
+def test_a_full_disk_leaves_no_home_behind(home: Home, raw: RawTables, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_arguments: object, **_options: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("feature_repo.offline.pq.write_table", full)
+    with pytest.raises(BadInput, match="no space left on the disk"), home.writing("test"):
+        write_snapshot(home, raw)
+    assert not home.root.exists()
+
+
+def test_tables_lie_in_the_snapshot_directory(home: Home, raw: RawTables) -> None:
+    with home.writing("test"):
+        snapshot, _ = write_snapshot(home, raw)
+    directory: Path = snapshot_directory(home, snapshot.id)
+    assert {p.stem for p in directory.glob("*.parquet")} == set(raw.tables) == set(snapshot.tables)

@@ -1,0 +1,265 @@
+"""The online store: what was materialized comes back, newest stays, and every way a run can end is known."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+
+from contracts.database import Database
+from contracts.errors import NotFound, ValidationFailed
+from contracts.home import Home
+from contracts.jobs import latest_job
+from contracts.settings import Settings, load_settings
+from feature_repo.apply import apply_features
+from feature_repo.definitions import FEATURE_SERVICES, views_of
+from feature_repo.materialize import JOB_KIND, materialize, materialized_snapshot
+from feature_repo.offline import current_snapshot, write_snapshot
+from feature_repo.online import OnlineFeatures
+from feature_repo.raw_tables import RawTables
+from feature_repo.simulator import simulate
+from feature_repo.status import feature_status
+from feature_repo.store import open_store
+
+H = timedelta(hours=1)
+EVENTS = [(0, 0, -3 * H), (1, 1, -2 * H), (0, 2, -H), (2, 3, H), (1, 4, 30 * H)]
+
+
+def expected_histories(raw: RawTables) -> dict[str, list[str]]:
+    events = raw.tables["interactions"].to_pandas().sort_values("event_time", kind="stable")
+    return {str(user): own["video_id"].tolist()[-50:] for user, own in events.groupby("user_id")}
+
+
+def test_histories_read_back_equal(featured: Any) -> None:
+    online = OnlineFeatures(featured.settings, featured.home, "interactions_v1")
+    expected = expected_histories(featured.raw)
+    users = featured.raw.tables["users"]["user_id"].to_pylist()
+    assert online.user_history(users) == [expected.get(user, []) for user in users]
+    assert online.user_history(["u1"]) == [expected["u1"]]
+    online.close()
+    assert online.user_history(["u1", "nobody", "u1"]) == [expected["u1"], [], expected["u1"]]
+    assert online.user_history([]) == []
+    online.close()
+
+
+def test_vectors_and_counts_read_back_equal(featured: Any) -> None:
+    store = open_store(featured.settings, featured.home)
+    videos = featured.raw.tables["videos"]["video_id"].to_pylist()
+    answer = store.get_online_features(
+        ["video_visual:vector", "video_popularity:views"], [{"video_id": video} for video in [*videos, "nothing"]]
+    ).to_dict()
+    vectors = featured.raw.tables["embedding_visual"]["vector"].to_pylist()
+    np.testing.assert_array_equal(np.array(answer["vector"][:-1], np.float32), np.array(vectors, np.float32))
+    assert answer["vector"][-1] is None
+    watched = featured.raw.tables["interactions"]["video_id"].to_pylist()
+    assert [n or 0 for n in answer["views"]] == [watched.count(video) for video in [*videos, "nothing"]]
+
+
+def test_more_rows_than_one_batch_are_all_written(
+    settings: Settings, home: Home, database: Database, passed: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Feast by itself writes the first chunk of a table of several and says nothing."""
+    monkeypatch.setattr("feature_repo.store._BATCH_ROWS", 7)
+    raw = simulate(users=40, videos=60, days=5, seed=2, events=400)
+    with home.writing("test"):
+        snapshot, _ = write_snapshot(home, raw)
+        apply_features(settings, home)
+        passed(database, snapshot.id)
+        materialize(settings, home)
+    expected = expected_histories(raw)
+    users = sorted(expected)
+    assert OnlineFeatures(settings, home, "vbpr_v1").user_history(users) == [expected[user] for user in users]
+
+
+@pytest.fixture
+def online_rows(featured: Any) -> Iterator[Callable[..., Any]]:
+    """``write(user, history, time)`` into a view's online table, and ``write.read(user)`` from it."""
+    store = open_store(featured.settings, featured.home)
+    view = store.get_feature_view("user_history")
+    from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+    from feast.protos.feast.types.Value_pb2 import StringList, Value
+
+    inner = store._get_provider().online_store
+
+    class Rows:
+        def __call__(self, *rows: tuple[str, str, datetime]) -> int:
+            told: list[int] = []
+            data = [
+                (
+                    EntityKey(join_keys=["user_id"], entity_values=[Value(string_val=user)]),
+                    {"video_ids": Value(string_list_val=StringList(val=[video]))},
+                    moment,
+                    None,
+                )
+                for user, video, moment in rows
+            ]
+            inner.online_write_batch(store.config, view, data, told.append)
+            return sum(told)
+
+        def read(self, user: str) -> tuple[datetime, str]:
+            key = EntityKey(join_keys=["user_id"], entity_values=[Value(string_val=user)])
+            [(moment, values)] = inner.online_read(store.config, view, [key], ["video_ids"])
+            return moment, values["video_ids"].string_list_val.val[0]
+
+    yield Rows()
+    with inner._get_conn(store.config) as connection:
+        connection.execute(f"DELETE FROM {store.project}_user_history WHERE event_ts >= 4000000000")
+
+
+LATER = datetime(2100, 1, 1, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("step", [timedelta(microseconds=1), timedelta(seconds=1), timedelta(days=1)])
+def test_an_older_event_never_overwrites_a_newer_one(online_rows: Any, step: timedelta) -> None:
+    assert online_rows(("x", "newer", LATER)) == 1
+    online_rows(("x", "older", LATER - step))
+    assert online_rows.read("x") == (LATER, "newer")
+    online_rows(("x", "newest", LATER + step))
+    assert online_rows.read("x")[1] == "newest"
+
+
+def test_the_same_instant_may_be_corrected(online_rows: Any) -> None:
+    online_rows(("y", "wrong", LATER))
+    online_rows(("y", "right", LATER))
+    assert online_rows.read("y") == (LATER, "right")
+
+
+def test_the_newest_of_one_batch_wins_in_any_order(online_rows: Any) -> None:
+    naive = LATER.replace(tzinfo=None)  # Feast hands over naive UTC
+    online_rows(("z", "b", naive), ("z", "c", naive + H), ("z", "a", naive - H))
+    assert online_rows.read("z") == (LATER + H, "c")
+
+
+def test_materialize_needs_a_passed_report_and_applied_features(
+    settings: Settings, home: Home, database: Database, passed: Callable[..., None], make_platform: Callable[..., Any]
+) -> None:
+    with home.writing("test"):
+        snapshot, _ = write_snapshot(home, make_platform(EVENTS))
+        with pytest.raises(ValidationFailed, match="no validation report"):
+            materialize(settings, home)
+        passed(database, snapshot.id, success=False)
+        with pytest.raises(ValidationFailed, match="with failed suites"):
+            materialize(settings, home)
+        assert latest_job(database, JOB_KIND) is None
+    (later := database).close()
+    with later.session() as session:
+        from contracts.platform import ValidationRow
+
+        session.query(ValidationRow).delete()
+    passed(database, snapshot.id)
+    with pytest.raises(NotFound, match="backbeat features apply"), home.writing("test"):
+        materialize(settings, home)
+    with pytest.raises(NotFound, match=r"no snapshot materialized.*backbeat features materialize"):
+        OnlineFeatures(settings, home, "vbpr_v1").user_history(["user-0"])
+
+
+def test_unknown_feature_service(settings: Settings, home: Home) -> None:
+    with pytest.raises(NotFound, match="feature service 'vbpr'.*'vbpr_v1'"):
+        OnlineFeatures(settings, home, "vbpr")
+
+
+@pytest.fixture
+def ready(
+    settings: Settings, home: Home, database: Database, passed: Callable[..., None], make_platform: Callable[..., Any]
+) -> Iterator[Home]:
+    """A home with a small platform applied and judged, and its writer lock held."""
+    with home.writing("test"):
+        snapshot, _ = write_snapshot(home, make_platform(EVENTS))
+        apply_features(settings, home)
+        passed(database, snapshot.id)
+        yield home
+
+
+def test_repeating_changes_nothing(settings: Settings, ready: Home, database: Database) -> None:
+    assert apply_features(settings, ready)["outcome"] == "unchanged"
+    assert materialize(settings, ready)["outcome"] == "materialized"
+    assert materialize(settings, ready)["outcome"] == "unchanged"
+    assert materialize(settings, ready, force=True)["outcome"] == "materialized"
+    store = open_store(settings, ready)
+    assert sorted(v.name for v in store.list_feature_views()) == sorted(views_of(current_snapshot(ready)))
+    assert sorted(s.name for s in store.list_feature_services()) == sorted(FEATURE_SERVICES)
+    assert store.get_feature_view("video_visual").tags["encoder"] == "hand"
+    assert feature_status(settings, ready) | {"tables": {}} == {
+        "snapshot": current_snapshot(ready).id,
+        "dataset": "hand",
+        "source": "test",
+        "tables": {},
+        "applied": True,
+        "validated": "passed",
+        "materialized": "done",
+        "served": current_snapshot(ready).id,
+    }
+
+
+def test_lost_derived_tables_are_computed_again(settings: Settings, ready: Home) -> None:
+    import shutil
+
+    shutil.rmtree(ready.cache)
+    with pytest.raises(NotFound, match="backbeat features apply"):
+        materialize(settings, ready)
+    assert apply_features(settings, ready)["outcome"] == "applied"
+    assert materialize(settings, ready)["outcome"] == "materialized"
+
+
+@pytest.mark.parametrize(
+    ("how", "state"), [(KeyboardInterrupt(), "interrupted"), (RuntimeError("store is gone"), "failed")]
+)
+def test_a_run_that_was_cut_short_is_run_again(
+    settings: Settings,
+    ready: Home,
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    how: BaseException,
+    state: str,
+) -> None:
+    from feature_repo.online_store import NewestSqliteOnlineStore
+
+    written = NewestSqliteOnlineStore.online_write_batch
+    calls: list[str] = []
+
+    def cut_short(self: Any, config: Any, table: Any, data: Any, progress: Any) -> None:
+        calls.append(table.name)
+        if len(calls) == 2:
+            raise how
+        written(self, config, table, data, progress)
+
+    monkeypatch.setattr(NewestSqliteOnlineStore, "online_write_batch", cut_short)
+    with pytest.raises(type(how)):
+        materialize(settings, ready)
+    job = latest_job(database, JOB_KIND)
+    assert job is not None
+    assert job.state == state
+    assert materialized_snapshot(database, ready) is None
+    monkeypatch.undo()
+    assert materialize(settings, ready)["outcome"] == "materialized"
+    assert OnlineFeatures(settings, ready, "vbpr_v1").user_history(["user-0"]) == [["video-0", "video-2"]]
+
+
+def test_a_new_snapshot_is_served_when_it_is_materialized(
+    settings: Settings, ready: Home, database: Database, passed: Callable[..., None], make_platform: Callable[..., Any]
+) -> None:
+    """Same ids, older events, another world: nothing of the first may show through."""
+    materialize(settings, ready)
+    first = current_snapshot(ready).id
+    second, _ = write_snapshot(ready, make_platform([(0, 4, -90 * H), (1, 3, -80 * H)]))
+    assert materialized_snapshot(database, ready) == first
+    reader = OnlineFeatures(settings, ready, "vbpr_v1")
+    assert reader.user_history(["user-0"]) == [["video-0", "video-2"]]
+    apply_features(settings, ready)
+    passed(database, second.id)
+    materialize(settings, ready)
+    assert reader.user_history(["user-0"]) == [["video-0", "video-2"]], "an open reader keeps its snapshot"
+    reader.close()
+    assert reader.user_history(["user-0", "user-1", "user-2"]) == [["video-4"], ["video-3"], []]
+    write_snapshot(ready, make_platform(EVENTS))
+    assert materialized_snapshot(database, ready) == first, "back to the first data"
+
+
+def test_production_addresses_are_asked_for(home: Home) -> None:
+    settings = load_settings(home=home.root, profile="production", database_url="sqlite://")
+    with pytest.raises(NotFound, match="BACKBEAT_FEAST_REGISTRY_URL"):
+        open_store(settings, home, "x")
+    settings = load_settings(home=home.root, profile="production", feast_registry_url="sqlite://")
+    with pytest.raises(NotFound, match="BACKBEAT_REDIS_URL"):
+        open_store(settings, home, "x")

@@ -1,0 +1,187 @@
+"""No feature knows the future: derived tables and training frame against loops too simple to be wrong."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from contracts.errors import NotFound
+from contracts.home import Home
+from contracts.settings import Settings
+from feature_repo.apply import apply_features
+from feature_repo.derived import ensure_derived, user_history, video_popularity
+from feature_repo.frame import TrainingFrame, load_test_pairs, load_training_frame
+from feature_repo.offline import write_snapshot
+from feature_repo.raw_tables import RawTables, microseconds
+
+S, US, H, D = timedelta(seconds=1), timedelta(microseconds=1), timedelta(hours=1), timedelta(days=1)
+
+EDGES = [
+    (0, 0, -9 * H),
+    (0, 1, -8 * H),
+    (1, 1, -8 * H),  # two users, one video, one instant
+    (0, 2, -7 * H),
+    (0, 3, -7 * H),  # one user, two videos, one instant
+    (0, 0, -6 * H),  # seen again
+    (1, 0, -S),
+    (1, 2, -US),
+    (1, 3, 0 * H),  # the cut itself is validation
+    (1, 4, S),
+    (0, 1, 2 * H),  # already in training
+    (0, 4, D - US),
+    (2, 0, D),  # test begins
+    (1, 4, D + H),  # already in validation
+    (2, 1, 2 * D),
+    (2, 0, 3 * D),  # twice in test
+]
+PUBLISHED = [-30 * D, -30 * D, -US, 0 * H, S]
+
+
+def oracle_history(events: pa.Table) -> dict[tuple[str, int], tuple[list[str], list[int]]]:
+    rows = events.to_pylist()
+    answer = {}
+    for row in rows:
+        seen = sorted(
+            (
+                (microseconds(other["event_time"]), number, other["video_id"])
+                for number, other in enumerate(rows)
+                if other["user_id"] == row["user_id"] and other["event_time"] <= row["event_time"]
+            ),
+        )[-50:]
+        key = (row["user_id"], microseconds(row["event_time"]))
+        answer[key] = ([video for _, _, video in seen], [moment for moment, _, _ in seen])
+    return answer
+
+
+def oracle_popularity(events: pa.Table) -> dict[tuple[str, int], int]:
+    rows = events.to_pylist()
+    return {
+        (row["video_id"], microseconds(row["event_time"])): sum(
+            other["video_id"] == row["video_id"] and other["event_time"] <= row["event_time"] for other in rows
+        )
+        for row in rows
+    }
+
+
+def busy_platform(make_platform: Callable[..., RawTables]) -> RawTables:
+    """Many events on few instants, so that ties and full histories abound."""
+    rng = np.random.default_rng(3)
+    return make_platform(
+        [
+            (int(user), int(video), (int(instant) - 150) * S)
+            for user, video, instant in zip(
+                rng.integers(3, size=400), rng.integers(5, size=400), rng.integers(200, size=400), strict=True
+            )
+        ]
+    )
+
+
+@pytest.mark.parametrize("chunk", [7, 65_536])
+@pytest.mark.parametrize("which", ["edges", "busy"])
+def test_derived_tables_equal_the_oracle(
+    make_platform: Callable[..., RawTables], monkeypatch: pytest.MonkeyPatch, which: str, chunk: int
+) -> None:
+    monkeypatch.setattr("feature_repo.derived._CHUNK", chunk)
+    raw = make_platform(EDGES) if which == "edges" else busy_platform(make_platform)
+    events = raw.tables["interactions"]
+    chunks = list(user_history(events))
+    assert max(part.num_rows for part in chunks) <= chunk
+    rows = pa.concat_tables(chunks).to_pylist()
+    found = {(r["user_id"], microseconds(r["event_time"])): (r["video_ids"], r["event_times"]) for r in rows}
+    assert len(found) == len(rows), "one row per user and instant"
+    assert found == oracle_history(events)
+    rows = video_popularity(events).to_pylist()
+    counts = {(r["video_id"], microseconds(r["event_time"])): r["views"] for r in rows}
+    assert len(counts) == len(rows), "one row per video and instant"
+    assert counts == oracle_popularity(events)
+
+
+def test_no_events_no_rows(make_platform: Callable[..., RawTables]) -> None:
+    events = make_platform([]).tables["interactions"]
+    assert list(user_history(events)) == []
+    assert video_popularity(events).num_rows == 0
+
+
+@pytest.fixture
+def frame(settings: Settings, home: Home, make_platform: Callable[..., RawTables]) -> TrainingFrame:
+    with home.writing("test"):
+        write_snapshot(home, make_platform(EDGES, published=PUBLISHED))
+        apply_features(settings, home)
+    return load_training_frame(settings, home, "m3csr_v1")
+
+
+def test_frame_at_the_edges(settings: Settings, home: Home, frame: TrainingFrame) -> None:
+    """Rows one second and one microsecond either side of both cuts, by hand."""
+    assert frame.train.tolist() == [[0, 0], [0, 1], [1, 1], [0, 2], [0, 3], [1, 0], [1, 2]]
+    assert frame.validation.tolist() == [[1, 3], [1, 4], [0, 4]]
+    assert load_test_pairs(home, frame).tolist() == [[2, 0], [2, 1]]
+    assert frame.popularity.tolist() == [3, 2, 2, 1, 0]
+    assert frame.history[:, :6].tolist() == [[0, 1, 2, 3, 0, -1], [1, 0, 2, -1, -1, -1], [-1] * 6]
+    assert (frame.history[:, 6:] == -1).all()
+    assert frame.users.ids([0, 2]) == ["user-0", "user-2"]
+    assert frame.items.ids([4]) == ["video-4"]
+    # Vectors: videos 3 and 4 appear at the cut or later; odd videos have no sound.
+    assert list(frame.modalities) == ["acoustic", "visual"]
+    assert frame.missing["visual"].tolist() == [False, False, False, True, True]
+    assert frame.missing["acoustic"].tolist() == [False, True, False, True, True]
+    assert frame.modalities["visual"].tolist() == [[0, 0], [1, 1], [2, 2], [0, 0], [0, 0]]
+    assert frame.modalities["acoustic"].tolist() == [[0], [0], [-2], [0], [0]]
+    assert frame.modalities["visual"].dtype == np.float32
+    assert frame.specs == {name: frame.snapshot.embeddings[name] for name in ("acoustic", "visual")}
+    only_events = load_training_frame(settings, home, "interactions_v1", frame.snapshot)
+    assert (only_events.modalities, only_events.missing, only_events.specs) == ({}, {}, {})
+    np.testing.assert_array_equal(only_events.history, frame.history)
+    np.testing.assert_array_equal(only_events.popularity, frame.popularity)
+
+
+def test_frame_equals_the_oracle_on_a_busy_platform(
+    settings: Settings, home: Home, make_platform: Callable[..., RawTables]
+) -> None:
+    raw = busy_platform(make_platform)
+    with home.writing("test"):
+        snapshot, _ = write_snapshot(home, raw)
+        apply_features(settings, home)
+    frame = load_training_frame(settings, home, "interactions_v1")
+    events = raw.tables["interactions"]
+    cut = snapshot.split.train_until
+    before = events.filter(pa.array([moment < cut for moment in events["event_time"].to_pylist()]))
+    expected: dict[str, list[str]] = {}
+    latest: dict[str, int] = {}
+    for (user, moment), (videos, _) in oracle_history(before).items():
+        if moment >= latest.get(user, 0):
+            expected[user], latest[user] = videos, moment
+    for row, user in enumerate(frame.users.ids(range(3))):
+        history = frame.history[row]
+        assert frame.items.ids(history[history >= 0]) == expected.get(user, [])
+    views = before["video_id"].to_pylist()
+    assert frame.popularity.tolist() == [views.count(video) for video in frame.items.ids(range(5))]
+
+
+def test_unknown_ids_are_left_out(settings: Settings, home: Home, make_platform: Callable[..., RawTables]) -> None:
+    """An event of a video that no table knows reaches neither pairs nor histories."""
+    raw = make_platform([(0, 4, -2 * H), (0, 1, -H), (1, 4, -H)])
+    tables = raw.tables | {name: raw.tables[name][:4] for name in ("videos", "embedding_visual")}
+    with home.writing("test"):
+        write_snapshot(home, RawTables(tables, raw.specs, raw.split, raw.dataset, raw.source))
+        apply_features(settings, home)
+    frame = load_training_frame(settings, home, "interactions_v1")
+    assert frame.train.tolist() == [[0, 1]]
+    assert frame.history[:, :2].tolist() == [[1, -1], [-1, -1], [-1, -1]]
+
+
+def test_frame_needs_known_and_applied_features(
+    settings: Settings, home: Home, make_platform: Callable[..., RawTables]
+) -> None:
+    with home.writing("test"):
+        snapshot, _ = write_snapshot(home, make_platform(EDGES))
+    with pytest.raises(NotFound, match="feature service 'm3csr_v2'.*'m3csr_v1'"):
+        load_training_frame(settings, home, "m3csr_v2")
+    with pytest.raises(NotFound, match="features of snapshot .*backbeat features apply"):
+        load_training_frame(settings, home, "m3csr_v1")
+    with home.writing("test"):
+        assert ensure_derived(home, snapshot)[1]
+        assert not ensure_derived(home, snapshot)[1]
+    with pytest.raises(NotFound, match="backbeat features apply"):
+        load_training_frame(settings, home, "m3csr_v1")
