@@ -36,19 +36,6 @@ def test_list_shows_state_and_figures(shelf, capsys: pytest.CaptureFixture[str])
     document = _run(shelf, "list")
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split()[:3] == ["version", "model", "state"]
-        "version",
-        "model",
-        "state",
-        "val",
-        "R@20",
-        "test",
-        "R@20",
-        "test",
-        "P@20",
-        "test",
-        "N@20",
-        "created",
-    ]
     assert lines[1].split()[:7] == ["2", "lightgcn", "registered", "-", "-", "-", "-"]
     assert lines[2].split()[:5] == ["1", "mf", "champion", "0.1000", "-"]
     assert [v["version"] for v in document["versions"]] == ["2", "1"]
