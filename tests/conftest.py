@@ -3,9 +3,12 @@
 import os
 import pickle
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import scipy.sparse as sp
 
@@ -13,6 +16,9 @@ from contracts.database import Database
 from contracts.home import Home
 from contracts.process import prepare_process
 from contracts.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from feature_repo.frame import TrainingFrame
 
 prepare_process()
 
@@ -95,5 +101,65 @@ def make_mmssl() -> MakeMmssl:
             features = centres[np.arange(videos) % blocks] + 0.3 * rng.normal(size=(videos, width))
             np.save(path / f"{name}_feat.npy", features.astype(np.float16))
         return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_frame(make_mmssl: MakeMmssl) -> Callable[..., "tuple[TrainingFrame, npt.NDArray[np.int64]]"]:
+    """Builder of a training frame, and its test pairs, from :func:`make_mmssl`'s data without a feature store.
+
+    ``make_frame(path, missing_rows=(), **shape)``: those videos have no vectors; the shape is that of
+    :func:`make_mmssl`.
+    """
+    from contracts.clock import utc_now
+    from contracts.embeddings import EmbeddingSpec
+    from contracts.snapshot import Snapshot, SplitInstants
+    from contracts.vocabulary import Vocabulary
+    from feature_repo.frame import TrainingFrame
+    from feature_repo.restricted_pickle import load_restricted
+
+    def make(
+        path: Path, missing_rows: tuple[int, ...] = (), **shape: int
+    ) -> tuple[TrainingFrame, npt.NDArray[np.int64]]:
+        folder = make_mmssl(path, **shape)
+        matrices = [load_restricted(folder / f"{name}Mat.pkl") for name in ("trn", "val", "tst")]
+        train, validation, test = (np.stack([m.row, m.col], axis=1).astype(np.int64) for m in matrices)
+        users, items = matrices[0].shape
+        history = np.full((users, 50), -1, dtype=np.int64)
+        for user in range(users):
+            seen = train[train[:, 0] == user, 1][-50:]
+            history[user, : len(seen)] = seen
+        files = {"acoustic": "audio", "visual": "image"}
+        modalities = {name: np.load(folder / f"{file}_feat.npy").astype(np.float32) for name, file in files.items()}
+        absent = np.isin(np.arange(items), missing_rows)
+        facts = {"encoder": "test", "revision": "1", "preprocessing": "none", "dtype": "float16"}
+        specs = {
+            name: EmbeddingSpec(modality=name, width=vectors.shape[1], normalisation="none", **facts)
+            for name, vectors in modalities.items()
+        }
+        day = datetime(2000, 1, 2, tzinfo=UTC)
+        frame = TrainingFrame(
+            snapshot=Snapshot(
+                id="blocks",
+                dataset="blocks",
+                source=str(folder),
+                created_at=utc_now(),
+                tables={},
+                embeddings=specs,
+                split=SplitInstants(train_until=day, validation_until=day + timedelta(days=1), nominal=True),
+            ),
+            feature_service="m3csr_v1",
+            users=Vocabulary([f"u{row}" for row in range(users)]),
+            items=Vocabulary([f"v{row}" for row in range(items)]),
+            train=train,
+            validation=validation,
+            modalities={name: np.where(absent[:, None], 0, vectors) for name, vectors in modalities.items()},
+            missing=dict.fromkeys(modalities, absent),
+            specs=specs,
+            history=history,
+            popularity=np.bincount(train[:, 1], minlength=items),
+        )
+        return frame, test
 
     return make

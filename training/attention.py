@@ -61,7 +61,7 @@ class HistoryAttention(nn.Module):
 
     def _split(self, x: Tensor) -> Tensor:
         """``[E, inner]`` as ``[E, heads, inner / heads]``."""
-        return x.view(len(x), self._heads, -1)
+        return x.view(len(x), self._heads, x.shape[1] // self._heads)
 
 
 def _softmax_by_row(logits: Tensor, row: Tensor, rows: int) -> Tensor:

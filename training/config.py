@@ -64,8 +64,8 @@ def resolve_config(model: str, config_class: type[Config], overrides: Mapping[st
         first = error.errors(include_url=False, include_context=False)[0]
         name = ".".join(map(str, first["loc"]))
         raise BadInput(
-            f"{model} option {name!r}",
+            f"{model} option {name!r}" if name else f"{model} options",
             found=repr(first["input"]),
-            expected=first["msg"],
-            next_step=f"give `--set {name}=VALUE` a value of that kind",
+            expected=first["msg"].removeprefix("Value error, "),
+            next_step=f"give `--set {name or 'NAME'}=VALUE` a value of that kind",
         ) from None

@@ -10,6 +10,8 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from contracts.errors import BadInput
+
 __all__ = ["concatenated_content", "content_clusters"]
 
 
@@ -22,7 +24,17 @@ def concatenated_content(modalities: Mapping[str, npt.NDArray[np.float32]], *, u
 
     Returns:
         float32 ``[N, sum of widths]``.
+
+    Raises:
+        BadInput: There are no modalities.
     """
+    if not modalities:
+        raise BadInput(
+            "content of the snapshot's videos",
+            found="no embeddings of any modality",
+            expected="visual, acoustic or textual vectors, which this model needs",
+            next_step="ingest data with *_feat.npy files, or train mf or lightgcn",
+        )
     parts = [torch.from_numpy(modalities[name]) for name in sorted(modalities)]
     return torch.cat([normalize(part, dim=1) if unit else part for part in parts], dim=1)
 

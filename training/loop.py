@@ -1,6 +1,7 @@
 """The one training loop."""
 
 import copy
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -101,9 +102,8 @@ def _one_pass(
 
 
 def _diverged(model: "PairwiseRecommender", terms: dict[str, Tensor]) -> TrainingDiverged:
-    name, value = next(
-        ((name, float(term)) for name, term in terms.items() if not torch.isfinite(term)), ("sum", float("inf"))
-    )
+    values = {name: float(term.detach()) for name, term in terms.items()}
+    name, value = next(((n, v) for n, v in values.items() if not math.isfinite(v)), ("sum", math.inf))
     return TrainingDiverged(
         f"{type(model).__name__}: loss term {name!r}",
         found=str(value),

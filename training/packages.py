@@ -20,6 +20,7 @@ import torch
 from contracts.errors import BadInput
 from contracts.manifest import ModelManifest, seal, verify
 from contracts.vocabulary import Vocabulary
+from feature_repo.derived import HISTORY_LENGTH
 from training.config import resolve_config
 from training.models import model_entry
 from training.recommender import PADDING, Catalogue, Recommender, UserBatch
@@ -27,10 +28,7 @@ from training.recommender import PADDING, Catalogue, Recommender, UserBatch
 if TYPE_CHECKING:
     from feature_repo.frame import TrainingFrame
 
-__all__ = ["HISTORY_LENGTH", "LoadedPackage", "check_golden", "load_package", "user_batch", "write_package"]
-
-HISTORY_LENGTH = 50
-"""Newest events of a user that a model is shown."""
+__all__ = ["LoadedPackage", "check_golden", "load_package", "user_batch", "write_package"]
 
 _WEIGHTS, _USERS, _ITEMS = "weights.safetensors", "users.parquet", "items.parquet"
 _ITEM_VECTORS, _POPULARITY, _GOLDEN = "item_vectors.npy", "popularity.npy", "golden.json"
@@ -131,7 +129,8 @@ def user_batch(package: LoadedPackage, user_ids: Sequence[str], histories: Seque
     Args:
         package: Gives the vocabularies.
         user_ids: B raw user ids.
-        histories: Raw video ids each user has seen, oldest first; the newest 50 known ones count.
+        histories: Raw video ids each user has seen, oldest first; as many of the newest known ones
+            count as a history holds.
     """
     flat = package.items.rows([video for history in histories for video in history])
     history = np.full((len(user_ids), HISTORY_LENGTH), PADDING, dtype=np.int64)

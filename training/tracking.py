@@ -1,6 +1,7 @@
 """Training runs and registered versions in MLflow."""
 
 import json
+import logging
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -109,9 +110,16 @@ class TrackedRun:
 
 
 class Tracker:
-    """MLflow of a home, or of the production profile."""
+    """MLflow of a home, or of the production profile.
+
+    Args:
+        settings: Name the MLflow of the production profile.
+        home: Holds the one of the local profile.
+    """
 
     def __init__(self, settings: Settings, home: Home) -> None:
+        # MLflow sets its own level when it loads, and would tell of every migration of a new database.
+        logging.getLogger("mlflow").setLevel(logging.ERROR)
         url = mlflow_tracking_url(settings, home)
         self._client = MlflowClient(tracking_uri=url, registry_uri=url)
         self._artifacts = mlflow_artifact_url(settings, home)

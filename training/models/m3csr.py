@@ -10,10 +10,10 @@ Equation numbers are the paper's. What it leaves open and what is done here:
 - An unknown user asks with the mean user embedding, so that a history alone gets recommendations.
 """
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
@@ -45,6 +45,9 @@ class M3csrConfig(PairwiseConfig):
     popularity_bins: int = Field(default=12, ge=1)
     """Bins of eq. 10's popularity: bin b holds items with 2^b - 1 to 2^(b+1) - 2 views, the last one all above."""
 
+    content_scaling: Literal["none", "unit"] = "none"
+    """``unit``: each modality's vectors are brought to length 1 before anything else."""
+
     temperature: float = Field(default=0.07, gt=0)
     """tau of eq. 6."""
 
@@ -53,6 +56,12 @@ class M3csrConfig(PairwiseConfig):
 
     regularisation: float = Field(default=1e-5, ge=0)
     """beta of eq. 13, weight of the squared norm of all parameters."""
+
+    @model_validator(mode="after")
+    def _heads_divide_dimension(self) -> Self:
+        if self.dimension % self.heads:
+            raise ValueError(f"heads ({self.heads}) must divide dimension ({self.dimension})")
+        return self
 
 
 class _Items(NamedTuple):
@@ -106,7 +115,7 @@ class M3csr(PairwiseRecommender):
                     parameter.copy_(nn.init.xavier_uniform_(torch.empty(parameter.shape), generator=generator))
                 else:
                     parameter.zero_()
-        content = concatenated_content(frame.modalities, unit=False)
+        content = concatenated_content(frame.modalities, unit=self.config.content_scaling == "unit")
         seed = int(torch.randint(2**31, (), generator=generator))
         self.content.copy_(content)
         self.cluster.copy_(content_clusters(content, self.config.clusters, seed))

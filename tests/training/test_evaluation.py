@@ -1,0 +1,121 @@
+import math
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from torch import Tensor
+
+from contracts.errors import BadInput
+from feature_repo.frame import TrainingFrame
+from training.config import RecommenderConfig
+from training.evaluation import evaluate, protocol_of
+from training.recommender import Catalogue, FitReport, Recommender, UserBatch
+
+Pairs = npt.NDArray[np.int64]
+
+
+class Fixed(Recommender):
+    """Two towers of given vectors."""
+
+    def __init__(self, users: Tensor, items: Tensor) -> None:
+        super().__init__(RecommenderConfig(), Catalogue(len(users), len(items), {}))
+        self.register_buffer("users", users)
+        self.register_buffer("items", items)
+
+    def fit(self, frame: object, **_: object) -> FitReport:
+        raise AssertionError("never fitted")
+
+    def user_vectors(self, batch: UserBatch) -> Tensor:
+        return self.users[batch.rows]
+
+    def item_vectors(self) -> Tensor:
+        return self.items
+
+    def can_score(self, batch: UserBatch) -> Tensor:
+        return batch.rows >= 0
+
+
+class Scorer(Fixed):
+    """The same model, not as two towers."""
+
+    shape = "scorer"
+
+
+def slow(scores: list[list[float]], train: Pairs, pairs: Pairs, k: int) -> dict[str, float]:
+    """The protocol in plain Python, one user at a time."""
+    sums = dict.fromkeys(("recall", "precision", "ndcg"), 0.0)
+    users = sorted({int(user) for user, _ in pairs})
+    for user in users:
+        seen = {int(item) for u, item in train if u == user}
+        wanted = {int(item) for u, item in pairs if u == user}
+        ranked = sorted((i for i in range(len(scores[user])) if i not in seen), key=lambda i: -scores[user][i])[:k]
+        found = [rank for rank, item in enumerate(ranked, start=1) if item in wanted]
+        sums["recall"] += len(found) / len(wanted)
+        sums["precision"] += len(found) / k
+        best = sum(1 / math.log2(rank + 1) for rank in range(1, min(len(wanted), k) + 1))
+        sums["ndcg"] += sum(1 / math.log2(rank + 1) for rank in found) / best
+    return {f"{name}_at_{k}": total / len(users) for name, total in sums.items()}
+
+
+@pytest.mark.parametrize("k", [1, 5, 20])
+@pytest.mark.parametrize("kind", [Fixed, Scorer])
+def test_agrees_with_an_independent_slow_implementation(frame: TrainingFrame, k: int, kind: type[Fixed]) -> None:
+    rng = np.random.default_rng(k)
+    users, items = len(frame.users), len(frame.items)
+    model = kind(torch.from_numpy(rng.normal(size=(users, 3))), torch.from_numpy(rng.normal(size=(items, 3))))
+    seen = set(map(tuple, frame.train.tolist()))
+    drawn = {
+        (int(u), int(i)) for u, i in zip(rng.integers(users, size=300), rng.integers(items, size=300), strict=True)
+    }
+    pairs = np.array(sorted(drawn - seen), dtype=np.int64)
+
+    found = evaluate(model, frame, pairs, k)
+
+    assert found == pytest.approx(slow((model.users @ model.items.T).tolist(), frame.train, pairs, k), abs=1e-6)
+
+
+def test_chunks_do_not_change_the_result(
+    frame: TrainingFrame, blocks: tuple[TrainingFrame, Pairs], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(3)
+    model = Fixed(torch.from_numpy(rng.normal(size=(96, 3))), torch.from_numpy(rng.normal(size=(64, 3))))
+    whole = evaluate(model, frame, blocks[1])
+    monkeypatch.setattr("training.evaluation._CHUNK", 7)
+    assert evaluate(model, frame, blocks[1]) == pytest.approx(whole, abs=1e-12)
+
+
+def test_training_items_are_no_candidates(frame: TrainingFrame) -> None:
+    # The model loves what user 0 has seen, then the one held-out item: that must come first.
+    held_out = int(np.setdiff1d(np.arange(len(frame.items)), frame.train[frame.train[:, 0] == 0, 1])[0])
+    scores = torch.zeros(len(frame.items), 1)
+    scores[frame.train[frame.train[:, 0] == 0, 1]] = 9
+    scores[held_out] = 5
+    model = Fixed(torch.ones(len(frame.users), 1), scores)
+    assert evaluate(model, frame, np.array([[0, held_out]]), k=1) == {
+        "recall_at_1": 1.0,
+        "precision_at_1": 1.0,
+        "ndcg_at_1": 1.0,
+    }
+
+
+def test_cutoff_beyond_the_catalogue(frame: TrainingFrame) -> None:
+    model = Fixed(torch.ones(len(frame.users), 1), torch.arange(len(frame.items)).float().unsqueeze(1))
+    found = evaluate(model, frame, frame.validation, k=1000)
+    assert found["recall_at_1000"] == 1.0
+    assert found["precision_at_1000"] == pytest.approx(1 / 1000)
+
+
+def test_nothing_held_out_is_refused(frame: TrainingFrame) -> None:
+    model = Fixed(torch.ones(len(frame.users), 1), torch.ones(len(frame.items), 1))
+    with pytest.raises(BadInput, match="snapshot blocks: found no held-out pairs to rank"):
+        evaluate(model, frame, np.empty((0, 2), dtype=np.int64))
+
+
+def test_protocol_names_snapshot_split_and_candidates(frame: TrainingFrame) -> None:
+    protocol = protocol_of(frame.snapshot)
+    assert (protocol.snapshot, protocol.cutoffs, protocol.seeds) == ("blocks", (20,), ())
+    assert protocol.split.startswith("given split 2000-01-02")
+    other = replace(frame, snapshot=frame.snapshot.model_copy(update={"id": "other"}))
+    assert protocol_of(other.snapshot).digest != protocol.digest

@@ -1,0 +1,83 @@
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from contracts.errors import TrainingDiverged
+from feature_repo.frame import TrainingFrame
+from training.loop import fit_pairwise
+from training.models.mf import MatrixFactorisation, MfConfig
+from training.recommender import Catalogue, EpochReport
+
+
+def mf(frame: TrainingFrame, **options: Any) -> MatrixFactorisation:
+    return MatrixFactorisation(MfConfig(**{"dimension": 8, "batch_size": 64, **options}), Catalogue.of(frame))
+
+
+def test_the_best_epoch_is_put_back_and_patience_ends_training(
+    frame: TrainingFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recalls = iter([0.1, 0.3, 0.2, 0.3, 0.1, 0.9])
+    vectors = []
+
+    def evaluate(model: MatrixFactorisation, *_: object) -> dict[str, float]:
+        vectors.append(model.item_vectors().detach().clone())
+        return {"recall_at_20": next(recalls)}
+
+    monkeypatch.setattr("training.loop.evaluate", evaluate)
+    seen: list[EpochReport] = []
+    model = mf(frame, patience=3)
+    report = fit_pairwise(model, frame, seed=0, on_epoch=seen.append)
+
+    # Epoch 2 is best: an equal epoch 4 is no improvement, and three epochs later it is over.
+    assert (report.best_epoch, report.epochs, report.validation) == (2, 5, {"recall_at_20": 0.3})
+    assert [r.epoch for r in seen] == [1, 2, 3, 4, 5]
+    assert report.losses == seen[1].losses
+    assert torch.equal(model.item_vectors(), vectors[1])
+    assert not torch.equal(vectors[1], vectors[-1])
+
+
+def test_max_epochs_ends_training(frame: TrainingFrame) -> None:
+    report = fit_pairwise(mf(frame, max_epochs=2), frame, seed=0)
+    assert report.epochs == 2
+    assert report.seconds > 0
+    assert set(report.losses) == {"bpr", "l2"}
+
+
+def test_the_loss_falls(frame: TrainingFrame) -> None:
+    seen: list[EpochReport] = []
+    fit_pairwise(mf(frame, max_epochs=8, patience=8), frame, seed=0, on_epoch=seen.append)
+    assert seen[-1].losses["bpr"] < seen[0].losses["bpr"]
+
+
+class Diverging(MatrixFactorisation):
+    def loss_terms(self, users: Tensor, positives: Tensor, negatives: Tensor) -> dict[str, Tensor]:
+        terms = super().loss_terms(users, positives, negatives)
+        return {**terms, "l2": terms["l2"] * torch.nan}
+
+
+def test_a_term_that_is_not_finite_is_named(frame: TrainingFrame) -> None:
+    with pytest.raises(TrainingDiverged, match="Diverging: loss term 'l2': found nan; expected a finite number"):
+        fit_pairwise(Diverging(MfConfig(), Catalogue.of(frame)), frame, seed=0)
+
+
+def test_finite_terms_with_an_infinite_sum_are_refused(frame: TrainingFrame) -> None:
+    class Huge(MatrixFactorisation):
+        def loss_terms(self, users: Tensor, positives: Tensor, negatives: Tensor) -> dict[str, Tensor]:
+            return {"one": torch.tensor(3e38), "two": torch.tensor(3e38)}
+
+    with pytest.raises(TrainingDiverged, match="loss term 'sum': found inf"):
+        fit_pairwise(Huge(MfConfig(), Catalogue.of(frame)), frame, seed=0)
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_torch_is_left_as_it_was(frame: TrainingFrame, before: bool) -> None:
+    torch.use_deterministic_algorithms(before)
+    try:
+        with pytest.raises(TrainingDiverged, match="Diverging"):
+            fit_pairwise(Diverging(MfConfig(), Catalogue.of(frame)), frame, seed=0)
+        assert torch.are_deterministic_algorithms_enabled() is before
+        assert torch.utils.deterministic.fill_uninitialized_memory
+    finally:
+        torch.use_deterministic_algorithms(False)
