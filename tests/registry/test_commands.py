@@ -134,6 +134,7 @@ def test_list_is_quick_and_says_nothing_else(shelf) -> None:
         "assert 'torch' not in sys.modules and 'feast' not in sys.modules\n"
         "print(time.process_time())"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stderr == ""
-    assert float(done.stdout.splitlines()[-1]) < 3
+    # The quicker of two runs: the machine may be busy with something else during one.
+    runs = [subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True) for _ in "ab"]
+    assert [run.stderr for run in runs] == ["", ""]
+    assert min(float(run.stdout.splitlines()[-1]) for run in runs) < 3
