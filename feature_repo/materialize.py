@@ -17,7 +17,7 @@ from contracts.snapshot import Snapshot
 from feature_repo.definitions import definitions_digest, views_of
 from feature_repo.offline import current_snapshot, read_table
 from feature_repo.quiet import quietly
-from feature_repo.store import require_applied
+from feature_repo.store import require_applied, servers_answer
 
 __all__ = ["JOB_KIND", "materialize", "materialized_snapshot"]
 
@@ -42,6 +42,7 @@ def materialize(settings: Settings, home: Home, force: bool = False) -> dict[str
     Raises:
         ValidationFailed: The snapshot has no passed validation report.
         NotFound: Its features are not applied.
+        ServiceUnavailable: A server of the production profile does not answer.
     """
     snapshot = current_snapshot(home)
     database = Database(settings, home)
@@ -59,7 +60,7 @@ def materialize(settings: Settings, home: Home, force: bool = False) -> dict[str
         ):
             detail |= {"views": views, "definitions": definitions_digest(home, snapshot)}
             for view in views:
-                with quietly():
+                with servers_answer(), quietly():
                     store.materialize(start, end, feature_views=[view])
                 advance(note=view)
         return {"snapshot": snapshot.id, "outcome": "materialized", **detail}

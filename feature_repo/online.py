@@ -10,7 +10,7 @@ from contracts.home import Home
 from contracts.settings import Settings
 from feature_repo.definitions import ENTITIES, FEATURE_SERVICES
 from feature_repo.materialize import materialized_snapshot
-from feature_repo.store import open_store
+from feature_repo.store import open_store, servers_answer
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -48,10 +48,11 @@ class OnlineFeatures:
 
         Raises:
             NotFound: Nothing was materialized yet.
+            ServiceUnavailable: A server of the production profile does not answer.
         """
         if not user_ids:
             return []
-        with self._lock:
+        with self._lock, servers_answer():
             # One connection, one reader: SQLite's is not made for two threads at once.
             if self._store is None:
                 self._store = self._open()

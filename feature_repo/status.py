@@ -9,7 +9,7 @@ from contracts.reports import latest_report
 from contracts.settings import Settings
 from feature_repo.materialize import JOB_KIND, materialized_snapshot
 from feature_repo.offline import current_snapshot
-from feature_repo.store import applied_definitions, open_store
+from feature_repo.store import is_applied
 
 __all__ = ["feature_status"]
 
@@ -37,7 +37,7 @@ def feature_status(settings: Settings, home: Home) -> dict[str, Any]:
         "dataset": snapshot.dataset,
         "source": snapshot.source,
         "tables": {name: info.rows for name, info in snapshot.tables.items()},
-        "applied": applied_definitions(open_store(settings, home, snapshot.id)) is not None,
+        "applied": is_applied(settings, home, snapshot.id),
         "validated": None if report is None else "passed" if report.success else "failed",
         "materialized": None if newest is None else newest.state,
         "served": served,

@@ -7,11 +7,13 @@ meet online.
 
 import atexit
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING
 
 from contracts.addresses import required
-from contracts.errors import NotFound
+from contracts.errors import NotFound, ServiceUnavailable
 from contracts.home import Home
 from contracts.settings import Settings
 from contracts.snapshot import Snapshot
@@ -22,11 +24,20 @@ from feature_repo.quiet import quietly
 if TYPE_CHECKING:
     from feast import FeatureStore
 
-__all__ = ["applied_definitions", "open_store", "project_name", "require_applied"]
+__all__ = [
+    "DEFINITIONS_TAG",
+    "applied_definitions",
+    "is_applied",
+    "open_store",
+    "project_name",
+    "require_applied",
+    "servers_answer",
+]
 
 DEFINITIONS_TAG = "backbeat.definitions"
 """Tag of a Feast project: the digest of what was applied to it."""
 
+_REGISTRY = "registry.pb"
 _BATCH_ROWS = 10_000
 
 
@@ -45,38 +56,73 @@ def open_store(settings: Settings, home: Home, snapshot_id: str | None = None) -
 
     Raises:
         NotFound: There is no snapshot, or a server address is not set.
+        ServiceUnavailable: The registry's database does not answer.
     """
     with quietly():
         from feast import FeatureStore, RepoConfig
-        from feast.repo_config import RegistryConfig
 
         from feature_repo.online_store import ONLINE_STORE_TYPE
 
     if settings.profile == "local":
-        registry = {"registry_type": "file", "path": str(home.feast / "registry.pb"), "cache_ttl_seconds": 0}
+        registry = {"registry_type": "file", "path": str(home.feast / _REGISTRY)}
         online = {"type": ONLINE_STORE_TYPE, "path": str(home.feast / "online.db")}
     else:
         registry = {
             "registry_type": "sql",
             "path": required(settings, "feast_registry_url", "postgresql+psycopg://user@host/feast"),
-            "cache_ttl_seconds": 0,
-            # A materialization flips the shared registry; services that start meanwhile must not be turned away.
-            "serve_features_while_materializing": True,
         }
         online = {"type": "redis", "connection_string": required(settings, "redis_url", "127.0.0.1:6379")}
-    config = RepoConfig(
-        project=project_name(snapshot_id or current_snapshot(home).id),
-        provider="local",
-        registry=RegistryConfig(**registry),
-        online_store=online,
-        offline_store={"type": "duckdb"},
-        entity_key_serialization_version=3,
-        # Without a batch size Feast writes the first chunk of a larger table and forgets the rest.
-        materialization={"pull_latest_features": True, "online_write_batch_size": _BATCH_ROWS},
-    )
     _forget_duckdb_at_exit()
     with quietly():
-        return FeatureStore(config=config)
+        config = RepoConfig(
+            project=project_name(snapshot_id or current_snapshot(home).id),
+            provider="local",
+            registry={
+                **registry,
+                "cache_ttl_seconds": 0,  # a snapshot's definitions do not change under a reader
+                # A run in progress, or one cut short, must not turn away services that start meanwhile.
+                "serve_features_while_materializing": True,
+            },
+            online_store=online,
+            offline_store={"type": "duckdb"},
+            entity_key_serialization_version=3,
+            # Without a batch size Feast writes the first chunk of a larger table and forgets the rest.
+            materialization={"pull_latest_features": True, "online_write_batch_size": _BATCH_ROWS},
+        )
+        store = FeatureStore(config=config)
+    with servers_answer():
+        store.refresh_registry()
+    return store
+
+
+@contextmanager
+def servers_answer() -> Iterator[None]:
+    """Say which server is needed where one does not answer; the local profile needs none.
+
+    Raises:
+        ServiceUnavailable: Redis, or the registry's database, cannot be reached.
+    """
+    try:
+        yield
+    except _unreachable() as error:
+        raise ServiceUnavailable(
+            "feature store",
+            found=str(error).strip().splitlines()[0],
+            expected="the registry's database and Redis to answer",
+            next_step="start them, or correct BACKBEAT_FEAST_REGISTRY_URL and BACKBEAT_REDIS_URL; "
+            "`backbeat doctor` checks them",
+        ) from None
+
+
+@cache
+def _unreachable() -> tuple[type[Exception], ...]:
+    from sqlalchemy.exc import OperationalError
+
+    try:
+        from redis.exceptions import ConnectionError as RedisUnreachable
+    except ImportError:  # the extra `redis` is not installed
+        return (OperationalError,)
+    return OperationalError, RedisUnreachable
 
 
 def applied_definitions(store: "FeatureStore") -> str | None:
@@ -87,21 +133,29 @@ def applied_definitions(store: "FeatureStore") -> str | None:
     return None
 
 
+def is_applied(settings: Settings, home: Home, snapshot_id: str) -> bool:
+    """Whether `backbeat features apply` has been run on a snapshot; writes nothing, not even an empty registry."""
+    if settings.profile == "local" and not (home.feast / _REGISTRY).exists():
+        return False
+    derived = derived_directory(home, snapshot_id).exists()
+    return derived and applied_definitions(open_store(settings, home, snapshot_id)) is not None
+
+
 def require_applied(settings: Settings, home: Home, snapshot: Snapshot) -> "FeatureStore":
     """Open the store on a snapshot whose features are defined and computed.
 
     Raises:
         NotFound: `backbeat features apply` has not been run on this snapshot.
+        ServiceUnavailable: The registry's database does not answer.
     """
-    store = open_store(settings, home, snapshot.id)
-    if applied_definitions(store) is None or not derived_directory(home, snapshot.id).exists():
+    if not is_applied(settings, home, snapshot.id):
         raise NotFound(
             f"features of snapshot {snapshot.id}",
             found="no definitions applied",
             expected="entities, feature views and feature services of this snapshot",
             next_step="run `backbeat features apply`",
         )
-    return store
+    return open_store(settings, home, snapshot.id)
 
 
 @cache

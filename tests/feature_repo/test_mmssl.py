@@ -80,8 +80,16 @@ def test_specs_say_what_the_files_are(directory: Path) -> None:
     np.save(directory / "text_feat.npy", np.ones((40, 3), np.float64))
     specs = read_mmssl(directory).specs
     assert set(specs) == {"visual", "acoustic", "textual"}
-    assert (specs["visual"].encoder, specs["visual"].dtype, specs["visual"].width) == ("mmssl-image_feat", "float16", 16)
-    assert (specs["textual"].encoder, specs["textual"].dtype, specs["textual"].width) == ("mmssl-text_feat", "float32", 3)
+    assert (specs["visual"].encoder, specs["visual"].dtype, specs["visual"].width) == (
+        "mmssl-image_feat",
+        "float16",
+        16,
+    )
+    assert (specs["textual"].encoder, specs["textual"].dtype, specs["textual"].width) == (
+        "mmssl-text_feat",
+        "float32",
+        3,
+    )
     before = specs["visual"].revision
     np.save(directory / "image_feat.npy", np.ones((40, 16), np.float16))
     assert read_mmssl(directory).specs["visual"].revision != before

@@ -90,7 +90,7 @@ def test_a_home_without_data_says_what_to_do(home: Home) -> None:
         current_snapshot(home)
     with home.writing("test"):
         pass
-    with pytest.raises(NotFound, match="found no data in it.*backbeat ingest"):
+    with pytest.raises(NotFound, match=r"found no data in it.*backbeat ingest"):
         current_snapshot(home)
 
 

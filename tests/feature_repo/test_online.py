@@ -155,7 +155,7 @@ def test_materialize_needs_a_passed_report_and_applied_features(
 
 
 def test_unknown_feature_service(settings: Settings, home: Home) -> None:
-    with pytest.raises(NotFound, match="feature service 'vbpr'.*'vbpr_v1'"):
+    with pytest.raises(NotFound, match=r"feature service 'vbpr'.*'vbpr_v1'"):
         OnlineFeatures(settings, home, "vbpr")
 
 
@@ -233,6 +233,21 @@ def test_a_run_that_was_cut_short_is_run_again(
     assert materialized_snapshot(database, ready) is None
     monkeypatch.undo()
     assert materialize(settings, ready)["outcome"] == "materialized"
+    assert OnlineFeatures(settings, ready, "vbpr_v1").user_history(["user-0"]) == [["video-0", "video-2"]]
+
+
+def test_a_repeated_run_cut_short_does_not_stop_serving(
+    settings: Settings, ready: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from feature_repo.online_store import NewestSqliteOnlineStore
+
+    def interrupted(*_arguments: object, **_options: object) -> None:
+        raise KeyboardInterrupt
+
+    materialize(settings, ready)
+    monkeypatch.setattr(NewestSqliteOnlineStore, "online_write_batch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        materialize(settings, ready, force=True)
     assert OnlineFeatures(settings, ready, "vbpr_v1").user_history(["user-0"]) == [["video-0", "video-2"]]
 
 

@@ -176,9 +176,9 @@ def test_frame_needs_known_and_applied_features(
 ) -> None:
     with home.writing("test"):
         snapshot, _ = write_snapshot(home, make_platform(EDGES))
-    with pytest.raises(NotFound, match="feature service 'm3csr_v2'.*'m3csr_v1'"):
+    with pytest.raises(NotFound, match=r"feature service 'm3csr_v2'.*'m3csr_v1'"):
         load_training_frame(settings, home, "m3csr_v2")
-    with pytest.raises(NotFound, match="features of snapshot .*backbeat features apply"):
+    with pytest.raises(NotFound, match=r"features of snapshot .*backbeat features apply"):
         load_training_frame(settings, home, "m3csr_v1")
     with home.writing("test"):
         assert ensure_derived(home, snapshot)[1]

@@ -134,7 +134,7 @@ def test_the_traps_do_spring_in_an_ordinary_unpickler(tmp_path: Path) -> None:
 def test_refuses_hand_written_programs(tmp_path: Path, program: bytes) -> None:
     path = tmp_path / "hostile.pkl"
     path.write_bytes(program)
-    with pytest.raises(BadInput, match="asks for .*; it was not run"):
+    with pytest.raises(BadInput, match=r"asks for .*; it was not run"):
         load_restricted(path)
 
 
