@@ -41,11 +41,12 @@ def serve(
     """
     from contracts.console import emit, note
     from serving.replay import service_status
-    from serving.server import Server
+    from serving.server import Server, announced
 
     settings, place = _open(home)
     _holders(settings, place)  # without a champion, say so before anything heavy starts
-    with Server(settings, place, host or settings.serve_host, port or settings.serve_port) as server:
+    server = Server(settings, place, host or settings.serve_host, port or settings.serve_port)
+    with server, announced(place, server.url):
         status = service_status(server.url)
         emit({"url": server.url, "log": str(server.log), **status}, as_json=as_json, text=_serving(server.url, status))
         note(f"log: {server.log}; stop with Ctrl-C")

@@ -7,6 +7,9 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -18,7 +21,7 @@ from contracts.home import Home
 from contracts.settings import Settings, environment_of_child
 from serving.faults import take_fault
 
-__all__ = ["Server", "free_port", "running_server"]
+__all__ = ["Server", "announced", "free_port", "running_server"]
 
 _START_LIMIT_S = 120.0
 _STOP_LIMIT_S = 15.0
@@ -40,12 +43,26 @@ def _answers(url: str) -> bool:
         return False
 
 
+def _announcement(home: Home) -> Path:
+    return home.logs / "serve.json"
+
+
+@contextmanager
+def announced(home: Home, url: str) -> Iterator[None]:
+    """For the length of the block, let :func:`running_server` find the server at this address."""
+    write_text_whole(_announcement(home), json.dumps({"url": url}))
+    try:
+        yield
+    finally:
+        _announcement(home).unlink(missing_ok=True)
+
+
 def running_server(home: Home) -> str | None:
     """Address of the server that ``backbeat serve`` runs on this home, or None where none answers."""
-    record = home.logs / "serve.json"
-    if not record.exists():
+    path = _announcement(home)
+    if not path.exists():
         return None
-    url = str(json.loads(record.read_text(encoding="utf-8"))["url"])
+    url = str(json.loads(path.read_text(encoding="utf-8"))["url"])
     return url if _answers(url) else None
 
 
@@ -77,7 +94,6 @@ class Server:
         self._host = str(address)
         self._port = port
         self._process: subprocess.Popen[bytes] | None = None
-        self._record = home.logs / "serve.json"
         self.log = home.logs / "serve.log"
         reachable = address if not address.is_unspecified else ipaddress.ip_address(_LOOPBACK)
         self.url = f"http://{f'[{reachable}]' if reachable.version == 6 else reachable}:{port}"
@@ -113,7 +129,6 @@ class Server:
         except BaseException:
             self.stop()
             raise
-        write_text_whole(self._record, json.dumps({"url": self.url, "pid": self._process.pid}))
 
     def wait(self) -> None:
         """Wait until the child ends by itself.
@@ -137,8 +152,6 @@ class Server:
             process.kill()  # its workers notice and follow
             process.wait()
         take_fault(self._home, process.pid)
-        if self._record.exists() and json.loads(self._record.read_text(encoding="utf-8"))["pid"] == process.pid:
-            self._record.unlink()
 
     def _require_free_port(self) -> None:
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
