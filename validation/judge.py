@@ -89,4 +89,4 @@ def _observed(facts: dict[str, Any]) -> str:
 
 
 def _percent(percent: float) -> str:
-    return f"{percent:.1f} %" if percent >= 0.1 else "under 0.1 %"
+    return f"{percent:.1f}%" if percent >= 0.1 else "under 0.1%"

@@ -55,7 +55,7 @@ def test_failed_suites_end_with_the_three_worst_findings_after_the_report_is_sto
     assert not report.success
     message = str(caught.value)
     assert message.count("rows (") == 3
-    assert "embeddings: at most 2% of the vectors are zero: 10 of 60 rows (16.7 %) break it (for example v10, v11)" in (
+    assert "embeddings: at most 2% of the vectors are zero: 10 of 60 rows (16.7%) break it (for example v10, v11)" in (
         message
     )
     assert report.data_docs in message
@@ -72,7 +72,7 @@ def test_a_failed_report_can_be_read(home: Home, few_users, capsys: pytest.Captu
     _run("report", "--home", str(home.root))
     out = capsys.readouterr().out
     assert "FAILED" in out
-    assert "every part has at least 10 users: 3 of 3 rows (100.0 %) break it" in out
+    assert "every part has at least 10 users: 3 of 3 rows (100.0%) break it" in out
 
 
 def test_report_before_any_run(home: Home, data) -> None:

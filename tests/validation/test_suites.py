@@ -66,12 +66,12 @@ def _tiny(matrix: np.ndarray) -> None:
 @pytest.mark.parametrize(
     ("defect", "column", "observed", "examples"),
     [
-        (_nan, "nonfinite", "1 of 60 rows (1.7 %) break it", ["v7"]),
-        (_zeros, "zero", "2 of 60 rows (3.3 %) break it", ["v0", "v1"]),
-        (_constants, "constant", "1 of 60 rows (1.7 %) break it", ["v5"]),
-        (_collapsed, "repeated", "50 of 60 rows (83.3 %) break it", ["v10", "v11", "v12", "v13", "v14"]),
-        (_huge, "relative_norm", "1 of 60 rows (1.7 %) break it", ["v4"]),
-        (_tiny, "relative_norm", "1 of 60 rows (1.7 %) break it", ["v4"]),
+        (_nan, "nonfinite", "1 of 60 rows (1.7%) break it", ["v7"]),
+        (_zeros, "zero", "2 of 60 rows (3.3%) break it", ["v0", "v1"]),
+        (_constants, "constant", "1 of 60 rows (1.7%) break it", ["v5"]),
+        (_collapsed, "repeated", "50 of 60 rows (83.3%) break it", ["v10", "v11", "v12", "v13", "v14"]),
+        (_huge, "relative_norm", "1 of 60 rows (1.7%) break it", ["v4"]),
+        (_tiny, "relative_norm", "1 of 60 rows (1.7%) break it", ["v4"]),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
@@ -107,7 +107,7 @@ def test_a_video_with_two_vectors_and_one_unknown_video(data) -> None:
 def test_a_modality_that_most_videos_lack(data) -> None:
     data.tables["embedding_visual"] = data.tables["embedding_visual"].slice(0, 20)
     ((finding,),) = _findings(data).values()
-    assert (finding.column, finding.observed) == ("present", "40 of 60 rows (66.7 %) break it")
+    assert (finding.column, finding.observed) == ("present", "40 of 60 rows (66.7%) break it")
     data.tables["embedding_visual"] = data.tables["embedding_acoustic"].slice(0, 31)
     assert _findings(data) == {}
 
@@ -143,7 +143,7 @@ def test_a_defect_of_an_event(data, column: str, value: object, broken: str) -> 
     assert list(findings) == [("interactions", "interactions")]
     ((finding,),) = findings.values()
     assert finding.column == broken
-    assert finding.observed == "1 of 360 rows (0.3 %) break it"
+    assert finding.observed == "1 of 360 rows (0.3%) break it"
     user, video = (data.tables["interactions"][name][-1].as_py() for name in ("user_id", "video_id"))
     assert finding.examples == [f"{user} {video}"]
 
@@ -196,4 +196,4 @@ def test_a_share_too_small_to_print_is_said_in_words(data) -> None:
     kinds = ["view"] * 3599 + ["stare"]
     data.put("interactions", "kind", kinds)
     ((finding,),) = _findings(data).values()
-    assert finding.observed == "1 of 3,600 rows (under 0.1 %) break it"
+    assert finding.observed == "1 of 3,600 rows (under 0.1%) break it"
