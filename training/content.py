@@ -1,9 +1,8 @@
 """Item content as models take it in."""
 
-from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
@@ -12,31 +11,43 @@ from torch.nn.functional import normalize
 
 from contracts.errors import BadInput
 
-__all__ = ["concatenated_content", "content_clusters"]
+if TYPE_CHECKING:
+    from feature_repo.frame import TrainingFrame
+
+__all__ = ["ContentScaling", "concatenated_content", "content_clusters"]
+
+ContentScaling = Literal["none", "unit", "centred"]
+"""``none``: as the encoder wrote them. ``unit``: brought to length 1. ``centred``: less the mean over all items, which
+tells them apart by nothing, then brought to length 1."""
 
 
-def concatenated_content(modalities: Mapping[str, npt.NDArray[np.float32]], *, unit: bool) -> Tensor:
+def concatenated_content(frame: "TrainingFrame", scaling: ContentScaling) -> Tensor:
     """All modalities side by side, in order of their names.
 
     Args:
-        modalities: Name → ``[N, width]``, zeros where an item has no vector.
-        unit: Bring each modality's vectors to length 1 first; zeros stay zeros.
+        frame: Gives the vectors of each modality and who has none.
+        scaling: What is done to each modality's vectors first.
 
     Returns:
-        float32 ``[N, sum of widths]``.
+        float32 ``[N, sum of widths]``; zeros where an item has no vector.
 
     Raises:
         BadInput: There are no modalities.
     """
-    if not modalities:
+    if not frame.modalities:
         raise BadInput(
             "content of the snapshot's videos",
             found="no embeddings of any modality",
             expected="visual, acoustic or textual vectors, which this model needs",
             next_step="ingest data with *_feat.npy files, or train mf or lightgcn",
         )
-    parts = [torch.from_numpy(modalities[name]) for name in sorted(modalities)]
-    return torch.cat([normalize(part, dim=1) if unit else part for part in parts], dim=1)
+    parts = []
+    for name in sorted(frame.modalities):
+        vectors, present = torch.from_numpy(frame.modalities[name]), torch.from_numpy(~frame.missing[name])
+        if scaling == "centred":
+            vectors = (vectors - vectors[present].mean(0)) * present.unsqueeze(1)
+        parts.append(vectors if scaling == "none" else normalize(vectors, dim=1))
+    return torch.cat(parts, dim=1)
 
 
 def content_clusters(content: Tensor, clusters: int, seed: int) -> Tensor:

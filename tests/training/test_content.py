@@ -1,28 +1,47 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from contracts.errors import BadInput
+from feature_repo.frame import TrainingFrame
 from training.content import concatenated_content, content_clusters
 
-MODALITIES = {
-    "visual": np.array([[3.0, 4.0], [0.0, 0.0]], dtype=np.float32),
-    "acoustic": np.array([[2.0], [-5.0]], dtype=np.float32),
-}
+
+def with_content(frame: TrainingFrame, missing: tuple[int, ...] = ()) -> TrainingFrame:
+    modalities = {
+        "visual": np.array([[3.0, 4.0], [0.0, 0.0]], dtype=np.float32),
+        "acoustic": np.array([[2.0], [-5.0]], dtype=np.float32),
+    }
+    absent = {"visual": np.isin([0, 1], missing), "acoustic": np.zeros(2, dtype=bool)}
+    return replace(frame, modalities=modalities, missing=absent)
 
 
-def test_modalities_stand_in_order_of_their_names() -> None:
-    assert concatenated_content(MODALITIES, unit=False).tolist() == [[2, 3, 4], [-5, 0, 0]]
+def test_modalities_stand_in_order_of_their_names(frame: TrainingFrame) -> None:
+    assert concatenated_content(with_content(frame), "none").tolist() == [[2, 3, 4], [-5, 0, 0]]
 
 
-def test_unit_scaling_is_per_modality_and_keeps_zeros() -> None:
-    found = concatenated_content(MODALITIES, unit=True)
+def test_unit_scaling_is_per_modality_and_keeps_zeros(frame: TrainingFrame) -> None:
+    found = concatenated_content(with_content(frame), "unit")
     assert torch.allclose(found, torch.tensor([[1.0, 0.6, 0.8], [-1.0, 0.0, 0.0]]))
 
 
-def test_no_modalities_are_refused() -> None:
+def test_centring_takes_the_mean_away_first(frame: TrainingFrame) -> None:
+    # Acoustic mean -1.5; visual mean (1.5, 2).
+    found = concatenated_content(with_content(frame), "centred")
+    assert torch.allclose(found, torch.tensor([[1.0, 0.6, 0.8], [-1.0, -0.6, -0.8]]))
+
+
+def test_centring_leaves_out_who_has_no_vector(frame: TrainingFrame) -> None:
+    # The only visual vector is its own mean, and the missing one stays zero.
+    found = concatenated_content(with_content(frame, missing=(1,)), "centred")
+    assert torch.allclose(found, torch.tensor([[1.0, 0.0, 0.0], [-1.0, 0.0, 0.0]]))
+
+
+def test_no_modalities_are_refused(frame: TrainingFrame) -> None:
     with pytest.raises(BadInput, match="found no embeddings of any modality"):
-        concatenated_content({}, unit=False)
+        concatenated_content(replace(frame, modalities={}), "none")
 
 
 def test_clusters_find_separate_groups_and_repeat() -> None:

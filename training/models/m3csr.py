@@ -10,7 +10,7 @@ Equation numbers are the paper's. What it leaves open and what is done here:
 - An unknown user asks with the mean user embedding, so that a history alone gets recommendations.
 """
 
-from typing import TYPE_CHECKING, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -19,7 +19,7 @@ from torch.nn.functional import embedding
 
 from training.attention import HistoryAttention, Places
 from training.config import PairwiseConfig
-from training.content import concatenated_content, content_clusters
+from training.content import ContentScaling, concatenated_content, content_clusters
 from training.losses import bpr, pairwise_squared_dot, squared_norm
 from training.pairwise import PairwiseRecommender
 from training.recommender import PADDING, Catalogue, UserBatch
@@ -45,8 +45,8 @@ class M3csrConfig(PairwiseConfig):
     popularity_bins: int = Field(default=12, ge=1)
     """Bins of eq. 10's popularity: bin b holds items with 2^b - 1 to 2^(b+1) - 2 views, the last one all above."""
 
-    content_scaling: Literal["none", "unit"] = "none"
-    """``unit``: each modality's vectors are brought to length 1 before anything else."""
+    content_scaling: ContentScaling = "none"
+    """What is done to each modality's vectors before anything else; the paper says nothing."""
 
     temperature: float = Field(default=0.07, gt=0)
     """tau of eq. 6."""
@@ -115,7 +115,7 @@ class M3csr(PairwiseRecommender):
                     parameter.copy_(nn.init.xavier_uniform_(torch.empty(parameter.shape), generator=generator))
                 else:
                     parameter.zero_()
-        content = concatenated_content(frame.modalities, unit=self.config.content_scaling == "unit")
+        content = concatenated_content(frame, self.config.content_scaling)
         seed = int(torch.randint(2**31, (), generator=generator))
         self.content.copy_(content)
         self.cluster.copy_(content_clusters(content, self.config.clusters, seed))

@@ -1,6 +1,6 @@
 """VBPR (He and McAuley, AAAI 2016): matrix factorisation plus a learned projection of item content, by BPR."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 from pydantic import Field
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding
 
 from training.config import PairwiseConfig
-from training.content import concatenated_content
+from training.content import ContentScaling, concatenated_content
 from training.losses import bpr, squared_norm
 from training.pairwise import PairwiseRecommender, known_rows
 from training.recommender import Catalogue, UserBatch
@@ -25,8 +25,8 @@ class VbprConfig(PairwiseConfig):
     content_dimension: int = Field(default=64, ge=1)
     """Width of the projected content and of the users' taste for it."""
 
-    content_scaling: Literal["none", "unit"] = "unit"
-    """``unit``: each modality's vectors are brought to length 1 before they are concatenated."""
+    content_scaling: ContentScaling = "centred"
+    """What is done to each modality's vectors before they are concatenated."""
 
     regularisation: float = Field(default=1e-2, ge=0)
     """Weight of half the squared norm of the vectors and biases in a batch, per triplet."""
@@ -64,7 +64,7 @@ class Vbpr(PairwiseRecommender):
                 table.copy_(torch.empty(table.shape).normal_(0, self.config.initial_deviation, generator=generator))
             self.bias.zero_()
             self.content_bias.zero_()
-            self.content.copy_(concatenated_content(frame.modalities, unit=self.config.content_scaling == "unit"))
+            self.content.copy_(concatenated_content(frame, self.config.content_scaling))
 
     def loss_terms(self, users: Tensor, positives: Tensor, negatives: Tensor) -> dict[str, Tensor]:
         user = embedding(users, self.users)
