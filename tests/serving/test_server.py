@@ -14,7 +14,7 @@ from contracts.errors import BadInput, Conflict, GateRefused, NotFound, ServiceU
 from contracts.home import Home
 from contracts.settings import Settings
 from serving.faults import report_fault, take_fault
-from serving.server import Server, free_port, running_server
+from serving.server import Server, announced, free_port, running_server
 
 
 def test_a_fault_travels_as_it_was(home: Home) -> None:
@@ -73,6 +73,48 @@ def test_a_record_of_a_server_that_is_gone_is_no_server(home: Home) -> None:
     home.logs.mkdir(parents=True)
     (home.logs / "serve.json").write_text(f'{{"url": "http://127.0.0.1:{free_port()}", "pid": 1}}')
     assert running_server(home) is None
+
+
+def program(tmp_path: Path, body: str) -> str:
+    path = tmp_path / "program"
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_a_child_that_ends_while_starting(
+    settings: Settings, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.server.sys.executable", program(tmp_path, "echo cannot; exit 3"))
+    server = Server(settings, home, "127.0.0.1", free_port())
+    with pytest.raises(ServiceUnavailable, match=r"ended with code 3 while starting.*read .*serve.log"):
+        server.start()
+    assert server.log.read_text() == "cannot\n"
+
+
+def test_a_child_that_never_answers_is_ended(
+    settings: Settings, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.server._START_LIMIT_S", 0.5)
+    monkeypatch.setattr("serving.server._STOP_LIMIT_S", 0.5)
+    pid = tmp_path / "pid"
+    # It ignores the polite request too.
+    body = f"trap '' TERM; echo $$ > {pid}; while :; do sleep 0.1; done"
+    monkeypatch.setattr("serving.server.sys.executable", program(tmp_path, body))
+    with pytest.raises(ServiceUnavailable, match="no answer within 0 s"):
+        Server(settings, home, "127.0.0.1", free_port()).start()
+    assert ended(int(pid.read_text()), within_s=1.0)
+
+
+def test_the_supervisor_does_not_start_for_a_parent_that_is_gone() -> None:
+    command = [sys.executable, "-m", "serving.host", "127.0.0.1", str(free_port()), "999999999"]
+    assert subprocess.run(command, capture_output=True, timeout=30, check=False).returncode == -signal.SIGTERM
+
+
+def test_the_announcement_is_there_for_the_length_of_the_block(home: Home) -> None:
+    with announced(home, "http://127.0.0.1:1"):
+        assert (home.logs / "serve.json").exists()
+    assert not (home.logs / "serve.json").exists()
 
 
 def test_a_process_follows_its_parent(tmp_path: Path) -> None:
