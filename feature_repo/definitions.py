@@ -48,7 +48,9 @@ def views_of(snapshot: Snapshot) -> list[str]:
 
 def definitions_digest(home: Home, snapshot: Snapshot) -> str:
     """Names what :func:`define` would define, without importing Feast."""
-    text = "\n".join([_REVISION, str(home.root), *(s.model_dump_json() for s in snapshot.embeddings.values())])
+    paths = [str(snapshot_directory(home, snapshot.id)), str(derived_directory(home, snapshot.id))]
+    specs = [spec.model_dump_json() for _, spec in sorted(snapshot.embeddings.items())]
+    text = "\n".join([_REVISION, *paths, *specs])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

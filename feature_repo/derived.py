@@ -19,6 +19,9 @@ __all__ = ["HISTORY_LENGTH", "derived_directory", "ensure_derived", "user_histor
 HISTORY_LENGTH = 50
 """Videos kept of a user's history."""
 
+_REVISION = "r1"
+"""Raise it when the same events would give other rows, so that homes compute them again."""
+
 _USER_HISTORY = pa.schema(
     [
         ("user_id", pa.string()),
@@ -32,7 +35,7 @@ _CHUNK = 65_536
 
 def derived_directory(home: Home, snapshot_id: str) -> Path:
     """Where a snapshot's derived tables are; they can be computed again from the snapshot."""
-    return home.cache / "features" / snapshot_id
+    return home.cache / "features" / snapshot_id / _REVISION
 
 
 def ensure_derived(home: Home, snapshot: Snapshot) -> tuple[Path, bool]:
