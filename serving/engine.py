@@ -17,8 +17,6 @@ from serving.shadow import Shadow, ShadowTask
 
 __all__ = ["Answer", "Engine", "UserFeatures"]
 
-_WARM_UP_ROUNDS = 20
-
 
 class UserFeatures(Protocol):
     """Where user features come from; :class:`feature_repo.online.OnlineFeatures` in a running service."""
@@ -119,14 +117,16 @@ class Engine:
             },
         }
 
-    def warm_up(self) -> None:
+    def warm_up(self, user_ids: Sequence[str]) -> None:
         """Run the whole path until its lazy parts are loaded, then keep the garbage collector off what is there.
 
         A full collection walks every object of the libraries and shows as latency spikes of 0.2 s.
+
+        Args:
+            user_ids: Users the champion knows, so that its model and its index are used.
         """
-        request = RecommendRequest(user_id="warm-up")
-        for _ in range(_WARM_UP_ROUNDS):
-            self.executor.submit(self.answer, request).result()
+        for user in user_ids:
+            self.executor.submit(self.answer, RecommendRequest(user_id=user)).result()
         gc.collect()
         gc.freeze()
 

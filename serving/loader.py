@@ -5,7 +5,6 @@ import logging
 import torch
 
 from contracts.database import Database
-from contracts.errors import BackbeatError
 from contracts.home import Home
 from contracts.settings import Settings
 from feature_repo.online import OnlineFeatures
@@ -15,25 +14,25 @@ from serving.recommend import Ranker
 from serving.records import Recorder
 from serving.shadow import Shadow
 from serving.surface import SURFACE, no_champion
-from training.packages import LoadedPackage, load_package
+from training.packages import load_package
 
 __all__ = ["open_engine"]
+
+_WARM_UP_USERS = 20
 
 _LOG = logging.getLogger("backbeat.serving")
 
 
-def _load(store: ModelStore, alias: str) -> tuple[str, LoadedPackage] | None:
+def _load(store: ModelStore, alias: str) -> Ranker | None:
     version = store.by_alias(SURFACE, alias)
-    return (version.version, load_package(store.package_path(version))) if version else None
+    return Ranker(version.version, load_package(store.package_path(version))) if version else None
 
 
 def _load_shadow(store: ModelStore) -> Ranker | None:
-    """The shadow, or None: a shadow that cannot be loaded must not keep the champion from serving."""
     try:
-        loaded = _load(store, "shadow")
-        return Ranker(*loaded) if loaded else None
-    except BackbeatError as error:
-        _LOG.error("serving without a shadow: %s", error)
+        return _load(store, "shadow")
+    except Exception:  # noqa: BLE001 - a shadow that cannot be loaded must not keep the champion from serving
+        _LOG.exception("serving without a shadow")
         return None
 
 
@@ -52,9 +51,9 @@ def open_engine(settings: Settings, home: Home) -> Engine:
     if champion is None:
         raise no_champion(SURFACE)
     aside = _load_shadow(store)
-    features = OnlineFeatures(settings, home, champion[1].manifest.feature_service)
+    features = OnlineFeatures(settings, home, champion.package.manifest.feature_service)
     recorder = Recorder(Database(settings, home))
-    shadow = Shadow(aside, recorder.put) if aside else None
-    engine = Engine(SURFACE, Ranker(*champion), shadow, features, recorder)
-    engine.warm_up()
+    engine = Engine(SURFACE, champion, Shadow(aside, recorder.put) if aside else None, features, recorder)
+    users = champion.package.users
+    engine.warm_up(users.ids(range(min(len(users), _WARM_UP_USERS))))
     return engine

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from contracts.errors import BadInput
 from contracts.messages import RecommendedItem
 from serving.retrieval import ExactIndex
 from training.packages import LoadedPackage, user_batch
@@ -40,18 +41,28 @@ class Ranker:
     Args:
         version: The registered version.
         package: Its package.
+
+    Raises:
+        BadInput: The model has no item vectors to search.
     """
 
     def __init__(self, version: str, package: LoadedPackage) -> None:
+        if package.manifest.shape != "two-tower":
+            raise BadInput(
+                f"model {package.manifest.model}, version {version}",
+                found=f"a model of shape {package.manifest.shape}",
+                expected="shape two-tower, whose item vectors can be searched",
+                next_step="promote a version of a two-tower model",
+            )
         self.version = version
         self.model = package.manifest.model
-        self._package = package
+        self.package = package
         self._index = ExactIndex(package.item_vectors)
         self._by_views = np.argsort(-package.popularity, kind="stable")
 
     def rank(self, query: Query) -> list[RecommendedItem]:
         """The ``k`` best videos that the user has not watched and the request does not exclude, best first."""
-        banned = self._package.items.rows([*query.history, *query.exclude])
+        banned = self.package.items.rows([*query.history, *query.exclude])
         items = []
         vector = self._user_vector(query)
         if vector.any():
@@ -63,20 +74,20 @@ class Ranker:
         return items
 
     def _user_vector(self, query: Query) -> npt.NDArray[np.float32]:
-        batch = user_batch(self._package, [query.user_id], [list(query.history)])
+        batch = user_batch(self.package, [query.user_id], [list(query.history)])
         with torch.inference_mode():
-            return self._package.recommender.user_vectors(batch)[0].float().cpu().numpy()
+            return self.package.recommender.user_vectors(batch)[0].float().cpu().numpy()
 
     def _popular(self, k: int, banned: npt.NDArray[np.int64]) -> list[RecommendedItem]:
         depth = k + len(banned)
         rows = self._by_views[:depth]
         rows = rows[np.isin(rows, banned, invert=True)][:k]
-        return self._items(rows, self._package.popularity[rows], "popular")
+        return self._items(rows, self.package.popularity[rows], "popular")
 
     def _items(
         self, rows: npt.NDArray[np.int64], scores: npt.NDArray[np.float32] | npt.NDArray[np.int64], step: _Step
     ) -> list[RecommendedItem]:
-        ids = self._package.items.ids(rows)
+        ids = self.package.items.ids(rows)
         return [
             RecommendedItem.model_construct(video_id=video, score=score, step=step)
             for video, score in zip(ids, scores.astype(float).tolist(), strict=True)

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -140,6 +141,20 @@ def test_a_broken_shadow_changes_no_answer(
     assert compare(database, "video-feed", "1", "9").errors == 5
 
 
+def test_many_clients_at_once_get_their_own_answers(client: TestClient) -> None:
+    def videos(user: str) -> list[str]:
+        return [item["video_id"] for item in ask(client, user_id=user, k=3).json()["items"]]
+
+    expected = {user: videos(user) for user in ("u0", "u1")}
+
+    def check(number: int) -> bool:
+        user = f"u{number % 2}"
+        return videos(user) == expected[user]
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(check, range(200)))
+
+
 def test_the_status_counts(client: TestClient) -> None:
     for _ in range(3):
         ask(client, user_id="u0")
@@ -159,7 +174,7 @@ def test_the_status_counts(client: TestClient) -> None:
 
 def test_a_champion_serves_alone(database: Database, ranker: Ranker, features: Any) -> None:
     engine = Engine("video-feed", ranker, None, features, Recorder(database))
-    engine.warm_up()
+    engine.warm_up(["u0", "u1"])
     assert engine.answer(RecommendRequest(user_id="u0", k=1)).response.items[0].video_id == "v1"
     assert engine.status()["shadow"] is None
     engine.close()

@@ -1,9 +1,13 @@
 """The chain of one version: ranked, then popular; never what was watched or excluded."""
 
+from dataclasses import replace
+
 import pytest
 
+from contracts.errors import BadInput
 from contracts.messages import RecommendedItem
 from serving.recommend import Query, Ranker
+from training.packages import LoadedPackage
 
 
 def ids(items: list[RecommendedItem], step: str | None = None) -> list[str]:
@@ -50,3 +54,9 @@ def test_a_list_ends_where_the_catalogue_does(ranker: Ranker, user: str) -> None
 def test_nothing_left_is_an_empty_list(ranker: Ranker) -> None:
     everything = tuple(f"v{row}" for row in range(6))
     assert ranker.rank(Query("u0", everything, everything, 5)) == []
+
+
+def test_a_model_without_item_vectors_is_refused(package: LoadedPackage) -> None:
+    scorer = replace(package, manifest=package.manifest.model_copy(update={"shape": "scorer"}))
+    with pytest.raises(BadInput, match=r"hand-made, version 7.*shape scorer.*two-tower"):
+        Ranker("7", scorer)

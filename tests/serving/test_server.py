@@ -12,7 +12,7 @@ import pytest
 
 from contracts.errors import BadInput, Conflict, GateRefused, NotFound, ServiceUnavailable
 from contracts.home import Home
-from contracts.settings import Settings
+from contracts.settings import Settings, environment_of_child, load_settings
 from serving.faults import report_fault, take_fault
 from serving.server import Server, announced, free_port, running_server
 
@@ -142,3 +142,15 @@ def ended(pid: int, within_s: float) -> bool:
             return True
         time.sleep(0.05)
     return False
+
+
+def test_a_child_reads_the_same_settings(tmp_path: Path) -> None:
+    settings = load_settings(home=tmp_path / "home", threads=1, database_url="postgresql://user:secret@host/db")
+    script = "from contracts.settings import load_settings; print(load_settings().model_dump_json())"
+    child = subprocess.run(
+        [sys.executable, "-c", script], env=environment_of_child(settings), capture_output=True, check=True, text=True
+    )
+    assert Settings.model_validate_json(child.stdout).model_dump(exclude={"database_url"}) == settings.model_dump(
+        exclude={"database_url"}
+    )
+    assert environment_of_child(settings)["BACKBEAT_DATABASE_URL"].endswith("secret@host/db")
