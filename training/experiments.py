@@ -37,7 +37,7 @@ class Experiment:
 EXPERIMENTS: dict[str, Experiment] = {
     "popularity-tiktok": Experiment("popularity", "tiktok"),
     "mf-tiktok": Experiment("mf", "tiktok"),
-    "lightgcn-tiktok": Experiment("lightgcn", "tiktok"),
+    "lightgcn-tiktok": Experiment("lightgcn", "tiktok", overrides={"patience": 20}),
     "vbpr-tiktok": Experiment("vbpr", "tiktok", paper={"recall@20": 0.0455, "precision@20": 0.0023, "ndcg@20": 0.0185}),
     "m3csr-tiktok": Experiment(
         "m3csr", "tiktok", paper={"recall@20": 0.1010, "precision@20": 0.0050, "ndcg@20": 0.0419}

@@ -111,10 +111,9 @@ def load_package(directory: Path, device: str | torch.device = "cpu") -> LoadedP
         resolve_config(manifest.model, entry.config, manifest.config),
         Catalogue(users=len(users), items=len(items), widths=widths),
     )
-    model.load_state(safetensors.torch.load((directory / _WEIGHTS).read_bytes()))
+    model.load_state(_read_weights(directory / _WEIGHTS))
     model.to(device).eval()
-    vectors = np.load(directory / _ITEM_VECTORS, allow_pickle=False)
-    popularity = np.load(directory / _POPULARITY, allow_pickle=False)
+    vectors, popularity = _read_array(directory / _ITEM_VECTORS), _read_array(directory / _POPULARITY)
     for name, array in ((_ITEM_VECTORS, vectors), (_POPULARITY, popularity)):
         if len(array) != len(items):
             raise BadInput(
@@ -221,6 +220,24 @@ def _answer(package: LoadedPackage, requests: Sequence[dict[str, Any]]) -> list[
         best = candidates[np.argsort(-scores[candidates], kind="stable")[: _GOLDEN_K if can_score else 0]]
         answers.append(_Answer(bool(can_score), package.items.ids(best), scores[best], scores))
     return answers
+
+
+def _read_weights(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        tensors: dict[str, torch.Tensor] = safetensors.torch.load(path.read_bytes())
+    except safetensors.SafetensorError as error:
+        raise BadInput(
+            path, found=str(error), expected="tensors in the safetensors format", next_step=_REMEDY
+        ) from None
+    return tensors
+
+
+def _read_array(path: Path) -> npt.NDArray[Any]:
+    try:
+        array: npt.NDArray[Any] = np.load(path, allow_pickle=False)
+    except ValueError as error:
+        raise BadInput(path, found=str(error), expected="a plain array of numbers", next_step=_REMEDY) from None
+    return array
 
 
 def _npy(array: npt.NDArray[Any]) -> bytes:

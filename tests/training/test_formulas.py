@@ -45,7 +45,7 @@ def test_popularity_counts_views(frame: TrainingFrame) -> None:
 def test_mf(frame: TrainingFrame) -> None:
     model = prepared(MatrixFactorisation(MfConfig(dimension=6), Catalogue.of(frame)), frame)
     expected = [
-        [sum(float(model.users[u, d] * model.items[i, d]) for d in range(6)) + float(model.bias[i]) for i in ITEMS]
+        [sum((model.users[u, d] * model.items[i, d]).item() for d in range(6)) + model.bias[i].item() for i in ITEMS]
         for u in USERS
     ]
     assert scores(model, frame).tolist() == pytest.approx(np.array(expected), abs=1e-5)

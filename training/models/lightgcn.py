@@ -28,7 +28,7 @@ class LightGcnConfig(PairwiseConfig):
     layers: int = Field(default=3, ge=1)
     """Steps of propagation K."""
 
-    regularisation: float = Field(default=1e-2, ge=0)
+    regularisation: float = Field(default=2e-2, ge=0)
     """Weight of half the squared norm of the batch's layer-0 embeddings, per triplet (eq. 15)."""
 
     initial_deviation: float = Field(default=0.1, gt=0)

@@ -21,7 +21,10 @@ __all__ = ["MatrixFactorisation", "MfConfig"]
 class MfConfig(PairwiseConfig):
     """Options of MF; the defaults were chosen on the TikTok validation pairs."""
 
-    regularisation: float = Field(default=1e-2, ge=0)
+    learning_rate: float = Field(default=1e-2, gt=0)
+    """Step size of Adam."""
+
+    regularisation: float = Field(default=5e-2, ge=0)
     """Weight of half the squared norm of the vectors and biases in a batch, per triplet."""
 
     initial_deviation: float = Field(default=0.1, gt=0)

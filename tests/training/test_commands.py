@@ -1,0 +1,66 @@
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from backbeat.cli import app, invoke
+from contracts.errors import BadInput, NotFound
+from training.models import MODELS
+
+
+def test_help_shows_an_example() -> None:
+    for command in ("train", "experiment"):
+        shown = CliRunner().invoke(app, [command, "--help"]).output
+        assert f"backbeat {command}" in shown
+        assert "--json" in shown
+
+
+def test_help_names_every_model() -> None:
+    shown = CliRunner().invoke(app, ["train", "--help"]).output
+    assert all(name in shown for name in MODELS)
+
+
+@pytest.mark.parametrize(("given", "found"), [("patience", "no NAME=VALUE"), ("=3", "no name before the equals sign")])
+def test_an_option_that_is_no_assignment_is_refused(tmp_path: Path, given: str, found: str) -> None:
+    with pytest.raises(BadInput, match=f"option --set '{given}': found {found}"):
+        invoke(["train", "mf", "--set", given, "--home", str(tmp_path / "home")])
+
+
+@pytest.mark.parametrize("given", ["0,one", "", "1,,2", "-1"])
+def test_seeds_that_are_no_numbers_are_refused(tmp_path: Path, given: str) -> None:
+    with pytest.raises(BadInput, match=f"option --seeds '{given}': found something other than whole numbers"):
+        invoke(["experiment", "mf-tiktok", f"--seeds={given}", "--home", str(tmp_path / "home")])
+
+
+@pytest.mark.parametrize("arguments", [["lightgnc"], ["mf", "--set", "sed=1"], ["popularity", "--epochs", "3"]])
+def test_unknown_names_leave_no_home(tmp_path: Path, arguments: list[str]) -> None:
+    with pytest.raises(NotFound, match="found no"):
+        invoke(["train", *arguments, "--home", str(tmp_path / "home")])
+    assert not (tmp_path / "home").exists()
+
+
+def test_without_data_there_is_nothing_to_train_on(tmp_path: Path) -> None:
+    for arguments in (["train", "mf"], ["experiment", "mf-tiktok"]):
+        with pytest.raises(NotFound, match="found nothing there; expected a home with ingested data"):
+            invoke([*arguments, "--home", str(tmp_path / "home")])
+
+
+def test_train_prints_one_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    where = ["--home", str(tmp_path / "home")]
+    for command in (
+        ["ingest", "simulate", "--users", "90", "--videos", "80", "--events", "1500"],
+        ["features", "apply"],
+    ):
+        invoke([*command, *where])
+    invoke(["validate", "run", *where])
+    capsys.readouterr()
+    returned = invoke(["train", "mf", "--epochs", "2", "--set", "dimension=4", "--json", *where])
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == returned
+    assert printed["model"] == "mf"
+    assert printed["metrics"]["train_seconds"] > 0
+
+    invoke(["train", "mf", "--epochs", "2", "--set", "dimension=4", *where])
+    said = capsys.readouterr().out
+    assert said.startswith("mf is version 1 of video-feed (trained before; --force trains again)\n")

@@ -1,0 +1,215 @@
+"""The whole way from a snapshot to a registered version, with the real Feast, MLflow and disk."""
+
+import errno
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+
+from contracts.addresses import mlflow_tracking_url
+from contracts.clock import utc_now
+from contracts.database import Database
+from contracts.errors import NotFound, StorageFull, TrainingDiverged, ValidationFailed
+from contracts.home import Home
+from contracts.manifest import verify
+from contracts.platform import ValidationRow
+from contracts.reports import ValidationReport
+from contracts.settings import Settings, load_settings
+from contracts.surfaces import EXPERIMENT, Tag
+from contracts.vocabulary import Vocabulary
+from feature_repo.apply import apply_features
+from feature_repo.mmssl import read_mmssl
+from feature_repo.offline import current_snapshot, write_snapshot
+from training.evaluation import protocol_of
+from training.packages import check_golden, load_package
+from training.tracking import TrackedRun
+from training.train import TrainedVersion, train
+
+SMALL = {"dimension": 8, "max_epochs": 3}
+
+
+def judge(settings: Settings, home: Home, snapshot: str, *, success: bool) -> None:
+    database, now = Database(settings, home), utc_now()
+    report = ValidationReport(
+        id=f"report-{success}", snapshot=snapshot, created_at=now, success=success, suites=[], data_docs="docs"
+    )
+    with database.session() as session:
+        body = report.model_dump(mode="json")
+        session.add(ValidationRow(id=report.id, snapshot=snapshot, created_at=now, success=success, body=body))
+    database.close()
+
+
+@pytest.fixture(scope="module")
+def prepared(make_mmssl: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A home with the block data ingested, applied and passed; and the snapshot's id."""
+    root = tmp_path_factory.mktemp("prepared")
+    settings = load_settings(home=root / "home", device="cpu")
+    home = Home.open(settings)
+    with home.writing("tests"):
+        snapshot, _ = write_snapshot(home, read_mmssl(make_mmssl(root / "blocks"), "blocks"))
+        apply_features(settings, home)
+        judge(settings, home, snapshot.id, success=True)
+    return root / "home", snapshot.id
+
+
+@pytest.fixture
+def ready(prepared: tuple[Path, str], settings: Settings, home: Home) -> str:
+    """The test's own copy of that home; its snapshot's id."""
+    shutil.copytree(prepared[0], home.root)
+    return prepared[1]
+
+
+def client(settings: Settings, home: Home) -> MlflowClient:
+    url = mlflow_tracking_url(settings, home)
+    return MlflowClient(tracking_uri=url, registry_uri=url)
+
+
+def only_run(settings: Settings, home: Home) -> Run:
+    mlflow = client(settings, home)
+    (run,) = mlflow.search_runs([mlflow.get_experiment_by_name(EXPERIMENT).experiment_id])
+    return run
+
+
+def versions(settings: Settings, home: Home) -> list[object]:
+    return list(client(settings, home).search_model_versions("name='video-feed'"))
+
+
+@pytest.mark.parametrize("model", ["mf", "m3csr"])
+def test_a_training_is_tracked_packed_and_registered(ready: str, settings: Settings, home: Home, model: str) -> None:
+    trained = train(settings, home, model, SMALL, seed=3)
+
+    assert (trained.surface, trained.version, trained.model, trained.reused) == ("video-feed", "1", model, False)
+    run = only_run(settings, home)
+    assert run.info.run_id == trained.run_id
+    assert run.info.status == "FINISHED"
+    assert run.data.params["dimension"] == "8"
+    assert run.data.params["seed"] == "3"
+    (dataset,) = [item.dataset for item in run.inputs.dataset_inputs]
+    assert (dataset.name, dataset.digest) == ("blocks", ready)
+    assert {name: run.data.metrics[name] for name in trained.metrics} == pytest.approx(trained.metrics)
+    assert {
+        f"{part}_{metric}_at_20" for part in ("validation", "test") for metric in ("recall", "precision", "ndcg")
+    } < (set(trained.metrics))
+
+    mlflow = client(settings, home)
+    steps = [point.step for point in mlflow.get_metric_history(trained.run_id, "validation_recall_at_20")]
+    assert sorted(steps) == [1, 2, 3, 4]
+    assert [point.step for point in mlflow.get_metric_history(trained.run_id, "loss")] == [1, 2, 3]
+    version = mlflow.get_model_version("video-feed", "1")
+    expected = {
+        Tag.MODEL: model,
+        Tag.SNAPSHOT: ready,
+        Tag.SEED: "3",
+        Tag.STATE: "registered",
+        Tag.SURFACE: "video-feed",
+    }
+    assert expected.items() <= version.tags.items()
+    assert {value for key, value in vars(Tag).items() if key.isupper()} == set(version.tags)
+
+    directory = Path(version.source.removeprefix("file://"))
+    manifest = verify(directory)
+    assert manifest.package_sha256 == version.tags[Tag.PACKAGE_SHA256]
+    assert manifest.protocol == protocol_of(current_snapshot(home))
+    assert manifest.protocol.digest == version.tags[Tag.PROTOCOL]
+    assert manifest.metrics == trained.metrics
+    assert manifest.validation_report == "report-True"
+    assert manifest.feature_service == version.tags[Tag.FEATURE_SERVICE]
+    assert check_golden(load_package(directory)) == 10
+
+
+def test_the_same_training_is_not_done_twice(ready: str, settings: Settings, home: Home) -> None:
+    first = train(settings, home, "popularity")
+    again = train(settings, home, "popularity")
+    assert again == TrainedVersion(**{**vars(first), "reused": True})
+    assert len(versions(settings, home)) == 1
+
+    assert train(settings, home, "popularity", seed=1).version == "2"
+    forced = train(settings, home, "popularity", force=True)
+    assert (forced.version, forced.reused) == ("3", False)
+    assert train(settings, home, "popularity").version == "3"
+
+
+def test_two_runs_with_one_seed_give_identical_metrics(ready: str, settings: Settings, home: Home) -> None:
+    first, second = (train(settings, home, "lightgcn", SMALL, force=True) for _ in range(2))
+    assert {**first.metrics, "train_seconds": 0} == {**second.metrics, "train_seconds": 0}
+
+
+def test_data_that_was_never_judged_is_refused(
+    make_mmssl: Callable[..., Path], tmp_path: Path, settings: Settings, home: Home
+) -> None:
+    with home.writing("tests"):
+        write_snapshot(home, read_mmssl(make_mmssl(tmp_path / "blocks"), "blocks"))
+    with pytest.raises(ValidationFailed, match="found no validation report; expected a passed one"):
+        train(settings, home, "popularity")
+    assert not home.mlflow_database.exists()
+
+
+def test_data_that_failed_is_refused(ready: str, settings: Settings, home: Home) -> None:
+    judge(settings, home, ready, success=False)
+    with pytest.raises(ValidationFailed, match="found report report-False with failed suites"):
+        train(settings, home, "popularity")
+
+
+def test_unknown_names_are_refused_before_anything_is_read(settings: Settings, home: Home) -> None:
+    with pytest.raises(NotFound, match="model 'popularty'"):
+        train(settings, home, "popularty")
+    with pytest.raises(NotFound, match="popularity option 'depth'"):
+        train(settings, home, "popularity", {"depth": 1})
+
+
+def test_an_interrupt_ends_the_run_as_killed_and_registers_nothing(
+    ready: str, settings: Settings, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrackedRun, "log_epoch", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(settings, home, "mf", SMALL)
+    assert only_run(settings, home).info.status == "KILLED"
+    assert versions(settings, home) == []
+    assert train(settings, home, "mf", SMALL).version == "1"
+
+
+def test_a_full_disk_leaves_nothing_behind(
+    ready: str, settings: Settings, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: object, path: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Vocabulary, "save", full)
+        with pytest.raises(StorageFull, match="no space left on the disk"):
+            train(settings, home, "mf", SMALL)
+    run = only_run(settings, home)
+    assert run.info.status == "FAILED"
+    assert versions(settings, home) == []
+    assert [path for path in home.artifacts.rglob("*") if path.is_file()] == []
+    assert train(settings, home, "mf", SMALL).version == "1"
+
+
+def test_a_loss_that_is_not_finite_fails_the_run(ready: str, settings: Settings, home: Home) -> None:
+    with pytest.raises(TrainingDiverged, match=r"MatrixFactorisation: loss term '.*': found"):
+        train(settings, home, "mf", {"learning_rate": 1e30, "max_epochs": 50, "patience": 50})
+    assert only_run(settings, home).info.status == "FAILED"
+    assert versions(settings, home) == []
+
+
+def test_a_package_goes_to_a_remote_store_whole(ready: str, settings: Settings, home: Home, tmp_path: Path) -> None:
+    """A store that is not a local path is filled by MLflow; the copy on its way is removed."""
+    trained = train(settings, home, "popularity")
+    run = TrackedRun(client(settings, home), trained.run_id, "mlflow-artifacts:/elsewhere", home.cache)
+
+    def build(directory: Path) -> str:
+        (directory / "note.json").write_text(json.dumps({"whole": True}))
+        return "built"
+
+    assert run.store_package(build) == ("mlflow-artifacts:/elsewhere/package", "built")
+    stored = client(settings, home).download_artifacts(trained.run_id, "package/note.json", str(tmp_path))
+    assert json.loads(Path(stored).read_text()) == {"whole": True}
+    assert list((home.cache / "outgoing").iterdir()) == []
