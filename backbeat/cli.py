@@ -65,11 +65,14 @@ def _root(
 def _usage_error(error: TyperException) -> BadInput:
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "backbeat"
-    near = getattr(error, "possibilities", None)
+    found, _, near = error.format_message().rstrip(".?").partition(" Did you mean ")
+    options = getattr(error, "possibilities", None)
+    if options:
+        found, near = found.partition(" (")[0], " or ".join(options)
     return BadInput(
         f"`{command}`",
-        found=error.format_message().rstrip(".").replace("Did you mean", "did you mean"),
-        expected=" or ".join(near) if near else "a command line as its help shows",
+        found=found.rstrip("."),
+        expected=near or "a command line as its help shows",
         next_step=f"run `{command} --help`",
     )
 
@@ -88,7 +91,7 @@ def invoke(arguments: Sequence[str]) -> Any:
         KeyboardInterrupt: The user stopped it; the command has cleaned up.
     """
     try:
-        return app(list(arguments), standalone_mode=False)
+        result = app(list(arguments), prog_name="backbeat", standalone_mode=False)
     except Abort as error:
         raise KeyboardInterrupt from error
     except TyperException as error:
@@ -98,6 +101,10 @@ def invoke(arguments: Sequence[str]) -> Any:
         if full is None:
             raise
         raise full from error
+    if result == INTERRUPTED:
+        # Typer swallows the interrupt and returns its exit code.
+        raise KeyboardInterrupt
+    return result
 
 
 def _stop(_signal: int, _frame: FrameType | None) -> NoReturn:

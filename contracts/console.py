@@ -29,7 +29,7 @@ def note(text: str) -> None:
 
 @contextmanager
 def progress(description: str, total: int | None) -> Iterator[Advance]:
-    """Show progress: a bar on a terminal, a plain line every few seconds otherwise.
+    """Show progress: a bar on a terminal; otherwise a plain line at the start, every few seconds and at the end.
 
     Args:
         description: What is being done.
@@ -51,6 +51,7 @@ def progress(description: str, total: int | None) -> Iterator[Advance]:
             yield lambda n=1, note="": bar.update(task, advance=n, note=note)
         return
 
+    of = f"/{total}" if total is not None else ""
     done, spoken = 0, time.monotonic()
 
     def advance(n: int = 1, note: str = "") -> None:
@@ -58,8 +59,11 @@ def progress(description: str, total: int | None) -> Iterator[Advance]:
         done += n
         if done == total or time.monotonic() - spoken >= _PLAIN_INTERVAL_S:
             spoken = time.monotonic()
-            of = f"/{total}" if total is not None else ""
-            sys.stderr.write(f"  {description} {done}{of}{'  ' + note if note else ''}\n")
-            sys.stderr.flush()
+            say(note)
 
+    def say(remark: str = "") -> None:
+        sys.stderr.write(f"  {description} {done}{of}  {remark}".rstrip() + "\n")
+        sys.stderr.flush()
+
+    say()
     yield advance

@@ -107,7 +107,7 @@ class Home:
         Raises:
             HomeBusy: Another process is writing.
         """
-        created = not self.root.exists()
+        absent = not self.root.exists()
         self.root.mkdir(parents=True, exist_ok=True)
         holder = self.root / "writer.json"
         lock = FileLock(self.root / "writer.lock")
@@ -115,21 +115,23 @@ class Home:
             lock.acquire(timeout=0)
         except Timeout:
             raise self._busy(holder) from None
+        first = not self.marker.exists()
         try:
             holder.write_text(json.dumps({"what": what, "pid": os.getpid(), "since": utc_now().isoformat()}))
-            yield
-            if not self.marker.exists():
+            if first:
+                # Before anything else, so that a killed first command leaves a home and no stranger's directory.
                 marker = {"format": HOME_FORMAT, "backbeat": library_versions().get("backbeat", "unknown")}
                 write_text_whole(self.marker, json.dumps(marker))
+            yield
+        except BaseException:
+            if first:
+                self._unmake(absent)
+            raise
         finally:
-            if not self.marker.exists():
-                # The first command failed: what it left half-done would make the directory look like somebody else's.
-                for own in (self.offline, self.feast, self.quality, self.artifacts, self.cache, self.logs):
-                    shutil.rmtree(own, ignore_errors=True)
             holder.unlink(missing_ok=True)
             lock.release()
-            if not self.marker.exists():
-                self._undo_creation(created)
+            if absent and not any(self.root.iterdir()):
+                self.root.rmdir()
 
     def _busy(self, holder: Path) -> HomeBusy:
         try:
@@ -144,8 +146,13 @@ class Home:
             next_step="wait until it has ended, then run the same command again",
         )
 
-    def _undo_creation(self, created: bool) -> None:
-        """Leave no trace of a home whose first command failed before writing anything of worth."""
-        (self.root / "writer.lock").unlink(missing_ok=True)
-        if created and not any(self.root.iterdir()):
-            self.root.rmdir()
+    def _unmake(self, absent: bool) -> None:
+        """Remove what the home's first command left half-done, and the home with it where there was none before."""
+        for own in (self.offline, self.feast, self.quality, self.artifacts, self.cache, self.logs):
+            shutil.rmtree(own, ignore_errors=True)
+        for database in (self.platform_database, self.mlflow_database):
+            for path in self.root.glob(f"{database.name}*"):
+                path.unlink()
+        self.marker.unlink(missing_ok=True)
+        if absent:
+            (self.root / "writer.lock").unlink(missing_ok=True)

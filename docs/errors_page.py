@@ -133,7 +133,9 @@ class Workshop:
         return Outcome(process.returncode, self._tidy(said[-1] if said else ""))
 
     def _tidy(self, text: str) -> str:
-        text = text.replace(f"{self.root}/", "").strip()
+        """The last line, without what differs from run to run."""
+        text = text.replace(f"{self.root}/", "").strip().rpartition("\n")[2]
+        text = re.sub(r"[0-9a-f]{32}", "RUN", text)
         text = re.sub(r"[\d,]+ MiB free", "N MiB free", text)
         text = re.sub(r"process \d+, since \S+", "process N, since TIME", text)
         return re.sub(r"SHA-256 \w+…", "SHA-256 …", text)
@@ -236,7 +238,7 @@ def _two_writers(workshop: Workshop) -> tuple[str, Outcome]:
 
 def _ctrl_c_training(workshop: Workshop) -> tuple[str, Outcome]:
     typed = ("train", "mf", "--set", "max_epochs=1000000", "--set", "patience=1000000")
-    outcome = workshop.interrupted("train mf", *typed)
+    outcome = workshop.interrupted("train mf 0", *typed)
     if (after := workshop.command("train", "popularity")).exit_code != 0:
         raise RuntimeError(f"the next run failed: {after.message}")
     return shlex.join(("backbeat", *typed)) + "   # and Ctrl-C", outcome
@@ -244,7 +246,7 @@ def _ctrl_c_training(workshop: Workshop) -> tuple[str, Outcome]:
 
 def _ctrl_c_materialization(workshop: Workshop) -> tuple[str, Outcome]:
     typed = ("features", "materialize", "--force")
-    outcome = workshop.interrupted("materialize", *typed)
+    outcome = workshop.interrupted("materializing feature views 0", *typed)
     if (after := workshop.command("features", "materialize")).exit_code != 0:
         raise RuntimeError(f"the next run failed: {after.message}")
     return shlex.join(("backbeat", *typed)) + "   # and Ctrl-C", outcome
@@ -252,9 +254,7 @@ def _ctrl_c_materialization(workshop: Workshop) -> tuple[str, Outcome]:
 
 def _full_disk(workshop: Workshop) -> tuple[str, Outcome]:
     # A file system of 16 KiB stands where packages are written; only this command's own mount namespace sees it.
-    packages = workshop.home.root / "packages"
-    packages.mkdir(exist_ok=True)
-    mount = f'mount -t tmpfs -o size=16k tmpfs {shlex.quote(str(packages))} && exec "$@"'
+    mount = f'mount -t tmpfs -o size=16k tmpfs {shlex.quote(str(workshop.home.artifacts))} && exec "$@"'
     typed = ("train", "mf", "--seed", "9")
     outcome = workshop.command(*typed, before=("unshare", "-rm", "sh", "-c", mount, "sh"))
     if (after := workshop.command(*typed)).exit_code != 0:

@@ -1,5 +1,6 @@
 import json
 import multiprocessing
+import time
 from pathlib import Path
 
 import pytest
@@ -122,3 +123,22 @@ def test_a_full_disk_is_named_however_a_library_says_it(tmp_path: Path) -> None:
 def test_a_device_that_is_always_full(tmp_path: Path) -> None:
     with pytest.raises(StorageFull), directory_written_whole(tmp_path / "p"):
         Path("/dev/full").write_text("x" * 10_000)
+
+
+def _begin_and_hang(root: Path, held: "multiprocessing.Event") -> None:
+    with Home(root).writing("backbeat ingest"):
+        Home(root).offline.mkdir()
+        held.set()
+        time.sleep(60)
+
+
+def test_a_first_command_that_was_killed_leaves_a_home(home: Home, settings: Settings) -> None:
+    context = multiprocessing.get_context("spawn")
+    held = context.Event()
+    other = context.Process(target=_begin_and_hang, args=(home.root, held))
+    other.start()
+    assert held.wait(30)
+    other.kill()
+    other.join(30)
+    with Home.open(settings).writing("backbeat ingest"):
+        assert home.exists
