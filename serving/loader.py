@@ -14,6 +14,7 @@ from serving.recommend import Ranker
 from serving.records import Recorder
 from serving.shadow import Shadow
 from serving.surface import SURFACE, no_champion
+from training.device import prepare_torch
 from training.packages import load_package
 
 __all__ = ["open_engine"]
@@ -23,14 +24,14 @@ _WARM_UP_USERS = 20
 _LOG = logging.getLogger("backbeat.serving")
 
 
-def _load(store: ModelStore, alias: str) -> Ranker | None:
+def _load(store: ModelStore, alias: str, device: torch.device) -> Ranker | None:
     version = store.by_alias(SURFACE, alias)
-    return Ranker(version.version, load_package(store.package_path(version))) if version else None
+    return Ranker(version.version, load_package(store.package_path(version), device)) if version else None
 
 
-def _load_shadow(store: ModelStore) -> Ranker | None:
+def _load_shadow(store: ModelStore, device: torch.device) -> Ranker | None:
     try:
-        return _load(store, "shadow")
+        return _load(store, "shadow", device)
     except Exception:  # noqa: BLE001 - a shadow that cannot be loaded must not keep the champion from serving
         _LOG.exception("serving without a shadow")
         return None
@@ -44,13 +45,12 @@ def open_engine(settings: Settings, home: Home) -> Engine:
         BadInput: The champion's package is damaged.
     """
     home.require()
-    if settings.threads is not None:
-        torch.set_num_threads(settings.threads)
+    device = prepare_torch(settings)
     store = ModelStore(settings, home)
-    champion = _load(store, "champion")
+    champion = _load(store, "champion", device)
     if champion is None:
         raise no_champion(SURFACE)
-    aside = _load_shadow(store)
+    aside = _load_shadow(store, device)
     features = OnlineFeatures(settings, home, champion.package.manifest.feature_service)
     recorder = Recorder(Database(settings, home))
     engine = Engine(SURFACE, champion, Shadow(aside, recorder.put) if aside else None, features, recorder)

@@ -57,6 +57,7 @@ class Ranker:
         self.version = version
         self.model = package.manifest.model
         self.package = package
+        self._device = package.recommender.device
         self._index = ExactIndex(package.item_vectors)
         self._by_views = np.argsort(-package.popularity, kind="stable")
 
@@ -76,7 +77,7 @@ class Ranker:
     def _user_vector(self, query: Query) -> npt.NDArray[np.float32]:
         batch = user_batch(self.package, [query.user_id], [list(query.history)])
         with torch.inference_mode():
-            return self.package.recommender.user_vectors(batch)[0].float().cpu().numpy()
+            return self.package.recommender.user_vectors(batch.to(self._device))[0].float().cpu().numpy()
 
     def _popular(self, k: int, banned: npt.NDArray[np.int64]) -> list[RecommendedItem]:
         depth = k + len(banned)

@@ -25,6 +25,10 @@ VIEWS = np.array([1, 2, 3, 4, 5, 6])
 class HandMade(Recommender):
     """Users u0 and u1 like the first and the second axis; a stranger is the mean of what the history shows."""
 
+    def __init__(self, config: RecommenderConfig, catalogue: Catalogue) -> None:
+        super().__init__(config, catalogue)
+        self.register_buffer("vectors", torch.from_numpy(ITEM_VECTORS.copy()))
+
     def fit(self, frame: object, **_: object) -> FitReport:
         raise AssertionError("never fitted")
 
@@ -34,7 +38,7 @@ class HandMade(Recommender):
         return table[batch.rows] + seen * (batch.rows < 0).unsqueeze(1)
 
     def item_vectors(self) -> Tensor:
-        return torch.from_numpy(ITEM_VECTORS)
+        return self.vectors
 
     def can_score(self, batch: UserBatch) -> Tensor:
         return self.user_vectors(batch).any(1)
