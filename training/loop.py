@@ -49,7 +49,7 @@ def fit_pairwise(
         pairs = torch.from_numpy(frame.train).to(device)
         sampler = UniformNegatives(pairs, len(frame.users), len(frame.items))
         generator = torch.Generator(device).manual_seed(order)
-        optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
+        optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
         best: EpochReport | None = None
         state: dict[str, Tensor] = {}
         for epoch in range(1, config.max_epochs + 1):

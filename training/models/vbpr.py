@@ -22,16 +22,19 @@ __all__ = ["Vbpr", "VbprConfig"]
 class VbprConfig(PairwiseConfig):
     """Options of VBPR; the defaults were chosen on the TikTok validation pairs."""
 
+    learning_rate: float = Field(default=1e-2, gt=0)
+    """Step size of Adam."""
+
     content_dimension: int = Field(default=64, ge=1)
     """Width of the projected content and of the users' taste for it."""
 
     content_scaling: ContentScaling = "centred"
     """What is done to each modality's vectors before they are concatenated."""
 
-    regularisation: float = Field(default=1e-2, ge=0)
+    regularisation: float = Field(default=5e-2, ge=0)
     """Weight of half the squared norm of the vectors and biases in a batch, per triplet."""
 
-    projection_regularisation: float = Field(default=1e-4, ge=0)
+    projection_regularisation: float = Field(default=1e-2, ge=0)
     """Weight of half the squared norm of the projection E and the content bias."""
 
     initial_deviation: float = Field(default=0.1, gt=0)
