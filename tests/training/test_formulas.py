@@ -175,7 +175,7 @@ def test_m3csr_objective_leaves_the_target_out_of_the_history(frame: TrainingFra
         other = [tower @ m3csr_item(m3csr, frame, i) for tower, i in zip(towers, negatives, strict=True)]
         terms = m3csr.loss_terms(*(torch.tensor(rows) for rows in (users, positives, negatives)))
     orthogonality = sum(float(pair[0] @ pair[1]) ** 2 for pair in interests) / 3
-    norm = sum(float(parameter.square().sum()) for parameter in m3csr.parameters())
+    norm = sum(parameter.square().sum().item() for parameter in m3csr.parameters())
     assert terms["bpr"].item() == pytest.approx(bpr(torch.stack(liked), torch.stack(other)).item(), rel=1e-4)
     assert terms["orthogonality"].item() == pytest.approx(m3csr.config.orthogonality * orthogonality, rel=1e-3)
     assert terms["l2"].item() == pytest.approx(m3csr.config.regularisation * norm, rel=1e-4)
