@@ -33,10 +33,10 @@ def ingest_mmssl(
 
 @ingest.command("simulate")
 def ingest_simulate(
-    users: Annotated[int, typer.Option(help="Number of users.")] = 2000,
+    users: Annotated[int, typer.Option(help="Number of users.")] = 1500,
     videos: Annotated[int, typer.Option(help="Number of videos.")] = 1000,
     days: Annotated[int, typer.Option(help="Length of the period in days.")] = 28,
-    events: Annotated[int, typer.Option(help="Number of viewing events.")] = 40_000,
+    events: Annotated[int, typer.Option(help="Number of viewing events.")] = 20_000,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal data.")] = 7,
     home: HomeOption = None,
     as_json: JsonOption = False,

@@ -4,8 +4,6 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
-from sklearn.cluster import KMeans
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -61,6 +59,10 @@ def content_clusters(content: Tensor, clusters: int, seed: int) -> Tensor:
     Returns:
         Cluster of each item, int64 ``[N]``.
     """
+    # Whoever loads a package scores with the clusters it holds, and is spared loading scikit-learn.
+    from sklearn.cluster import KMeans
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
     # Threads would add partial sums in any order, and one seed would no longer mean one result.
     with threadpool_limits(limits=1):
         means = KMeans(n_clusters=min(clusters, len(content)), n_init=1, random_state=seed)
