@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext, redirect_stdout
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from contracts.settings import Settings
 from contracts.surfaces import PRIMARY_METRIC
 from registry.store import ModelStore, ModelVersion
 
-__all__ = ["MODELS", "SURFACE", "walk"]
+__all__ = ["MODELS", "SURFACE", "Road", "walk"]
 
 SURFACE = "video-feed"
 
@@ -30,14 +30,13 @@ _BAR_WIDTH = 24
 
 
 @dataclass
-class _Road:
+class Road:
     """Runs command lines in this process, so that the libraries are loaded once."""
 
     home: Path
     default_home: bool
     quiet: bool
     seconds: float = 0.0
-    outcomes: dict[str, Any] = field(default_factory=dict)
 
     def run(self, *arguments: str) -> Any:
         """Print a command line, run it, say how long it took."""
@@ -123,7 +122,7 @@ def walk(settings: Settings, data: Path | None, requests: int, *, quiet_output: 
     """
     home = Home.open(settings)
     default_home = settings.home == type(settings).model_fields["home"].default
-    road = _Road(home.root, default_home, quiet_output)
+    road = Road(home.root, default_home, quiet_output)
 
     road.run("ingest", *(("mmssl", str(data)) if data else ("simulate",)))
     road.run("features", "apply")

@@ -1,5 +1,7 @@
 import math
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -8,9 +10,13 @@ import torch
 from torch import Tensor
 
 from contracts.errors import BadInput
+from contracts.snapshot import Snapshot, SplitInstants
+from contracts.vocabulary import Vocabulary
 from feature_repo.frame import TrainingFrame
+from feature_repo.restricted_pickle import load_restricted
 from training.config import RecommenderConfig
 from training.evaluation import evaluate, protocol_of
+from training.models.popularity import Popularity, PopularityConfig
 from training.recommender import Catalogue, FitReport, Recommender, UserBatch
 
 Pairs = npt.NDArray[np.int64]
@@ -119,3 +125,29 @@ def test_protocol_names_snapshot_split_and_candidates(frame: TrainingFrame) -> N
     assert protocol.split.startswith("given split 2000-01-02")
     other = replace(frame, snapshot=frame.snapshot.model_copy(update={"id": "other"}))
     assert protocol_of(other.snapshot).digest != protocol.digest
+
+
+def test_popularity_on_tiktok_scores_what_public_toolboxes_measured(public_data: Path) -> None:
+    matrices = [load_restricted(public_data / "tiktok" / f"{name}Mat.pkl") for name in ("trn", "tst")]
+    train, test = (np.stack([m.row, m.col], axis=1).astype(np.int64) for m in matrices)
+    users, items = matrices[0].shape
+    day = datetime(2000, 1, 2, tzinfo=UTC)
+    split = SplitInstants(train_until=day, validation_until=day + timedelta(days=1), nominal=True)
+    frame = TrainingFrame(
+        snapshot=Snapshot(id="t", dataset="t", source="", created_at=day, tables={}, embeddings={}, split=split),
+        feature_service="interactions_v1",
+        users=Vocabulary([f"u{row}" for row in range(users)]),
+        items=Vocabulary([f"v{row}" for row in range(items)]),
+        train=train,
+        validation=test,
+        modalities={},
+        missing={},
+        specs={},
+        history=np.full((users, 50), -1),
+        popularity=np.bincount(train[:, 1], minlength=items),
+    )
+    model = Popularity(PopularityConfig(), Catalogue.of(frame))
+    model.fit(frame, seed=0)
+    metrics = evaluate(model, frame, test)
+    assert round(metrics["recall_at_20"], 4) == 0.0597
+    assert round(metrics["ndcg_at_20"], 4) == 0.0255
