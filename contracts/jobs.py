@@ -42,12 +42,11 @@ def job(database: Database, kind: str, snapshot: str) -> Iterator[dict[str, Any]
             row.state, row.ended_at, row.detail = state, utc_now(), detail
 
 
-def latest_job(database: Database, kind: str, snapshot: str | None = None) -> JobRow | None:
-    """The newest job of a kind (on a snapshot, where one is given), detached from its session."""
+def latest_job(database: Database, kind: str, snapshot: str | None = None, state: str | None = None) -> JobRow | None:
+    """The newest job of a kind, detached from its session; of one snapshot or state only, where they are given."""
+    wanted = {"kind": kind, "snapshot": snapshot, "state": state}
     with database.session() as session:
-        query = session.query(JobRow).filter_by(kind=kind)
-        if snapshot is not None:
-            query = query.filter_by(snapshot=snapshot)
+        query = session.query(JobRow).filter_by(**{name: value for name, value in wanted.items() if value is not None})
         row = query.order_by(JobRow.started_at.desc()).first()
         if row is not None:
             session.expunge(row)

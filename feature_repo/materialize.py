@@ -9,8 +9,7 @@ from contracts.clock import to_utc
 from contracts.console import progress
 from contracts.database import Database
 from contracts.home import Home
-from contracts.jobs import job
-from contracts.platform import JobRow
+from contracts.jobs import job, latest_job
 from contracts.reports import require_passed
 from contracts.settings import Settings
 from contracts.snapshot import Snapshot
@@ -48,7 +47,7 @@ def materialize(settings: Settings, home: Home, force: bool = False) -> dict[str
     database = Database(settings, home)
     try:
         require_passed(database, snapshot.id)
-        done = None if force else _done_job(database, snapshot.id)
+        done = None if force else latest_job(database, JOB_KIND, snapshot.id, "done")
         if done is not None and done.detail["definitions"] == definitions_digest(home, snapshot):
             return {"snapshot": snapshot.id, "outcome": "unchanged", **done.detail}
         store = require_applied(settings, home, snapshot)
@@ -71,19 +70,8 @@ def materialize(settings: Settings, home: Home, force: bool = False) -> dict[str
 def materialized_snapshot(database: Database, home: Home) -> str | None:
     """Id of the snapshot whose features are to be served: the current one, else the last one materialized."""
     current = current_snapshot(home).id
-    newest = _done_job(database, current) or _done_job(database)
+    newest = latest_job(database, JOB_KIND, current, "done") or latest_job(database, JOB_KIND, state="done")
     return newest.snapshot if newest else None
-
-
-def _done_job(database: Database, snapshot_id: str | None = None) -> JobRow | None:
-    with database.session() as session:
-        query = session.query(JobRow).filter_by(kind=JOB_KIND, state="done")
-        if snapshot_id is not None:
-            query = query.filter_by(snapshot=snapshot_id)
-        row = query.order_by(JobRow.started_at.desc()).first()
-        if row is not None:
-            session.expunge(row)
-        return row
 
 
 def _period(home: Home, snapshot: Snapshot) -> tuple[datetime, datetime]:

@@ -121,3 +121,4 @@ def test_a_job_records_how_it_ended(database: Database, fault: type[BaseExceptio
     assert (row.state, row.detail) == (state, {"rows": 3})
     assert row.ended_at is not None
     assert latest_job(database, "materialize", "other") is None
+    assert (latest_job(database, "materialize", state="done") is None) == (state != "done")
