@@ -104,3 +104,23 @@ def test_the_help_loads_no_heavy_library() -> None:
     script = f"import sys, backbeat.cli; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=REPOSITORY)
     assert done.stdout.strip() == "[]"
+
+
+def test_every_imported_library_is_declared_and_every_declared_one_is_imported() -> None:
+    import re
+    import sys
+    import tomllib
+
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    modules = {"faiss-cpu": "faiss", "scikit-learn": "sklearn", "ibis-framework": "ibis"}
+
+    def names(lines: list[str]) -> set[str]:
+        found = [re.split(r"[\[<>=~]", line)[0] for line in lines]
+        return {modules.get(name, name.replace("-", "_")) for name in found}
+
+    needed = names(project["dependencies"])
+    optional = names([line for lines in project["optional-dependencies"].values() for line in lines])
+    imported = {module.split(".")[0] for path in SOURCES for _, module, _ in _imports(path)}
+    foreign = imported - set(MAY_IMPORT) - set(sys.stdlib_module_names)
+    assert needed <= foreign
+    assert foreign <= needed | optional
