@@ -1,5 +1,6 @@
 """``backbeat serve`` and ``backbeat shadow``."""
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -50,7 +51,9 @@ def serve(
         status = service_status(server.url)
         emit({"url": server.url, "log": str(server.log), **status}, as_json=as_json, text=_serving(server.url, status))
         note(f"log: {server.log}; stop with Ctrl-C")
-        server.wait()
+        with suppress(KeyboardInterrupt):
+            server.wait()
+    note("stopped: what was being answered and recorded has been finished")
 
 
 def _serving(url: str, status: dict[str, Any]) -> str:
