@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from measure import Result, child_cpu_seconds, median_of, report
+from _measure import Result, child_cpu_seconds, median_of, report
 
 REPEATS = 5
 SMALL = ("--users", "200", "--videos", "100", "--events", "4000")

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 import numpy.typing as npt
-from measure import Result, median_of, report
+from _measure import Result, median_of, report
 
 from contracts.snapshot import Snapshot, SplitInstants
 from contracts.vocabulary import Vocabulary
