@@ -8,7 +8,7 @@ from contracts.database import Database
 from contracts.errors import ValidationFailed
 from contracts.platform import ValidationRow
 
-__all__ = ["Finding", "SuiteVerdict", "ValidationReport", "latest_report", "require_passed"]
+__all__ = ["Finding", "SuiteVerdict", "ValidationReport", "latest_report", "require_passed", "store_report"]
 
 
 class Finding(BaseModel):
@@ -56,6 +56,20 @@ class ValidationReport(BaseModel):
         """The first findings of the failed suites, as ``(suite, finding)``."""
         found = [(verdict.suite, finding) for verdict in self.suites for finding in verdict.findings]
         return found[:limit]
+
+
+def store_report(database: Database, report: ValidationReport) -> None:
+    """Add a report to the platform's tables."""
+    with database.session() as session:
+        session.add(
+            ValidationRow(
+                id=report.id,
+                snapshot=report.snapshot,
+                created_at=report.created_at,
+                success=report.success,
+                body=report.model_dump(mode="json"),
+            )
+        )
 
 
 def latest_report(database: Database, snapshot: str) -> ValidationReport | None:

@@ -10,8 +10,7 @@ from contracts.clock import utc_now
 from contracts.database import Database
 from contracts.files import directory_written_whole
 from contracts.home import Home
-from contracts.platform import ValidationRow
-from contracts.reports import ValidationReport, latest_report
+from contracts.reports import ValidationReport, latest_report, store_report
 from contracts.settings import Settings
 from contracts.snapshot import Snapshot
 from contracts.tables import EMBEDDING_PREFIX
@@ -49,16 +48,7 @@ def validate_snapshot(settings: Settings, home: Home, force: bool = False) -> Va
             return known
         report = _judge(home, snapshot)
         try:
-            with database.session() as session:
-                session.add(
-                    ValidationRow(
-                        id=report.id,
-                        snapshot=report.snapshot,
-                        created_at=report.created_at,
-                        success=report.success,
-                        body=report.model_dump(mode="json"),
-                    )
-                )
+            store_report(database, report)
         except SQLAlchemyError:
             shutil.rmtree(Path(report.data_docs).parent)
             raise

@@ -13,7 +13,7 @@ from contracts.errors import BadInput, HomeTooNew, ServiceUnavailable, Validatio
 from contracts.home import Home
 from contracts.jobs import job, latest_job
 from contracts.platform import PlatformBase, ResponseRow, ValidationRow
-from contracts.reports import Finding, SuiteVerdict, ValidationReport, latest_report, require_passed
+from contracts.reports import Finding, SuiteVerdict, ValidationReport, latest_report, require_passed, store_report
 from contracts.settings import Settings, load_settings
 
 
@@ -78,27 +78,14 @@ def _report(success: bool, moment: datetime) -> ValidationReport:
     )
 
 
-def _store(database: Database, report: ValidationReport) -> None:
-    with database.session() as session:
-        session.add(
-            ValidationRow(
-                id=report.id,
-                snapshot=report.snapshot,
-                created_at=report.created_at,
-                success=report.success,
-                body=report.model_dump(mode="json"),
-            )
-        )
-
-
 def test_the_gate_wants_the_newest_report_to_have_passed(database: Database) -> None:
     with pytest.raises(ValidationFailed, match=r"snapshot s: found no validation report.*backbeat validate run"):
         require_passed(database, "s")
     passed = _report(True, utc_now())
-    _store(database, passed)
+    store_report(database, passed)
     assert require_passed(database, "s") == passed == latest_report(database, "s")
     failed = _report(False, utc_now())
-    _store(database, failed)
+    store_report(database, failed)
     with pytest.raises(ValidationFailed, match=r"failed suites visual.*/docs/index.html"):
         require_passed(database, "s")
     assert [suite for suite, _ in failed.worst()] == ["visual"]

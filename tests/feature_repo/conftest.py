@@ -1,5 +1,6 @@
 """A home with features, made once, and small platforms whose every event is written out."""
 
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,8 +14,7 @@ from contracts.clock import utc_now
 from contracts.database import Database
 from contracts.embeddings import EmbeddingSpec
 from contracts.home import Home
-from contracts.platform import ValidationRow
-from contracts.reports import ValidationReport
+from contracts.reports import ValidationReport, store_report
 from contracts.settings import Settings, load_settings
 from contracts.snapshot import Snapshot, SplitInstants
 from feature_repo.apply import apply_features
@@ -31,19 +31,14 @@ def judge(database: Database, snapshot_id: str, success: bool = True) -> None:
     """Store a validation report, as the validation room would."""
     now = utc_now()
     report = ValidationReport(
-        id=f"r{now.timestamp():.0f}{snapshot_id}"[:32],
+        id=uuid.uuid4().hex,
         snapshot=snapshot_id,
         created_at=now,
         success=success,
         suites=[],
         data_docs="index.html",
     )
-    with database.session() as session:
-        session.merge(
-            ValidationRow(
-                id=report.id, snapshot=snapshot_id, created_at=now, success=success, body=report.model_dump(mode="json")
-            )
-        )
+    store_report(database, report)
 
 
 @pytest.fixture(scope="session")

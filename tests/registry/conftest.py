@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import uuid
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,8 @@ from contracts.clock import utc_now
 from contracts.database import Database
 from contracts.home import Home
 from contracts.manifest import IndexInfo, ModelManifest, seal
-from contracts.platform import ValidationRow
 from contracts.protocol import ProtocolFingerprint
-from contracts.reports import ValidationReport
+from contracts.reports import ValidationReport, store_report
 from contracts.settings import Settings, load_settings
 from contracts.surfaces import EXPERIMENT, PACKAGE_ARTIFACT, PRIMARY_METRIC, Tag
 from registry.promotion import Promotion, promote, rollback
@@ -69,20 +69,15 @@ class Shelf:
     def judge(self, success: bool = True, snapshot: str = "snap-1") -> str:
         """Store a validation report; returns its id."""
         database = Database(self.settings, self.home)
-        with database.session() as session:
-            number = session.query(ValidationRow).count()
-            report = ValidationReport(
-                id=f"report-{number}",
-                snapshot=snapshot,
-                created_at=utc_now(),
-                success=success,
-                suites=[],
-                data_docs="index.html",
-            )
-            body = report.model_dump(mode="json")
-            session.add(
-                ValidationRow(id=report.id, snapshot=snapshot, created_at=report.created_at, success=success, body=body)
-            )
+        report = ValidationReport(
+            id=uuid.uuid4().hex,
+            snapshot=snapshot,
+            created_at=utc_now(),
+            success=success,
+            suites=[],
+            data_docs="index.html",
+        )
+        store_report(database, report)
         database.close()
         return report.id
 

@@ -123,8 +123,8 @@ def test_a_worse_version_is_refused_as_champion_and_welcome_as_shadow(judged) ->
 
 def test_a_newer_failed_report_refuses(judged) -> None:
     judged.register()
-    judged.judge(success=False)
-    with pytest.raises(GateRefused, match="validation: report report-1 on snapshot snap-1 failed"):
+    report = judged.judge(success=False)
+    with pytest.raises(GateRefused, match=f"validation: report {report} on snapshot snap-1 failed"):
         judged.promote("1")
 
 

@@ -16,8 +16,7 @@ from contracts.database import Database
 from contracts.errors import NotFound, StorageFull, TrainingDiverged, ValidationFailed
 from contracts.home import Home
 from contracts.manifest import verify
-from contracts.platform import ValidationRow
-from contracts.reports import ValidationReport
+from contracts.reports import ValidationReport, store_report
 from contracts.settings import Settings, load_settings
 from contracts.surfaces import EXPERIMENT, Tag
 from contracts.vocabulary import Vocabulary
@@ -37,9 +36,7 @@ def judge(settings: Settings, home: Home, snapshot: str, *, success: bool) -> No
     report = ValidationReport(
         id=f"report-{success}", snapshot=snapshot, created_at=now, success=success, suites=[], data_docs="docs"
     )
-    with database.session() as session:
-        body = report.model_dump(mode="json")
-        session.add(ValidationRow(id=report.id, snapshot=snapshot, created_at=now, success=success, body=body))
+    store_report(database, report)
     database.close()
 
 
