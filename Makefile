@@ -41,6 +41,7 @@ format: install ## Format and fix what can be fixed
 
 docs: install ## Regenerate the generated pages
 	@$(BIN)/python -m docs.errors_page
+	@$(BIN)/python -m docs.reference_page
 
 bench: install ## Run every benchmark
 	@for file in benchmarks/[a-z]*.py; do $(BIN)/python $$file --json || exit 1; done

@@ -17,7 +17,7 @@ PREFIX = "BACKBEAT_"
 class Settings(BaseSettings):
     """All settings of a process. Each field is read from ``BACKBEAT_<NAME>``."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     home: Path = Path(".backbeat")
     """Directory that holds all embedded state."""

@@ -13,7 +13,7 @@ __all__ = ["PairwiseConfig", "RecommenderConfig", "resolve_config"]
 class RecommenderConfig(BaseModel):
     """What every model can be told."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     variant: str = Field(default="default", min_length=1, max_length=64)
     """Label under which the version is listed and reported; it changes nothing else."""

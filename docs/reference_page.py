@@ -1,0 +1,131 @@
+"""Writes ``docs/reference.md`` from the code: commands, settings, models and their options, gates, suites, exit codes.
+
+``make docs`` writes the page; a test compares it.
+"""
+
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from backbeat.cli import INTERRUPTED, app
+from contracts import errors
+from contracts.clock import utc_now
+from contracts.home import Home
+from contracts.settings import PREFIX, Settings
+from feature_repo.offline import write_snapshot
+from feature_repo.simulator import simulate
+from registry.gates import GATES, GATES_OF, Evidence, PackageFacts
+from serving.openapi import openapi_document
+from training.models import MODELS
+from validation.suites import SUITES
+from validation.suites.suite import Material
+
+__all__ = ["PAGE", "render"]
+
+PAGE = Path(__file__).with_name("reference.md")
+
+_HEAD = "# Reference\n\nWritten by `make docs` from the code; a test compares.\n"
+
+
+def _table(titles: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    titles = list(titles)
+    lines = [titles, ["---"] * len(titles), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in lines) + "\n"
+
+
+def _first_line(text: str | None) -> str:
+    paragraph = (text or "").strip().split("\n\n")[0]
+    return " ".join(paragraph.split()).partition(" Example: ")[0].replace("``", "`")
+
+
+def _commands() -> Iterator[tuple[str, str]]:
+    for command in app.registered_commands:
+        callback: Any = command.callback
+        yield f"`backbeat {command.name or callback.__name__}`", _first_line(callback.__doc__)
+    for group in app.registered_groups:
+        if group.typer_instance is not None:
+            for command in group.typer_instance.registered_commands:
+                callback = command.callback
+                name = command.name or callback.__name__
+                yield f"`backbeat {group.name} {name}`", _first_line(callback.__doc__)
+
+
+def _fields(model: type[BaseModel], prefix: str = "", *, upper: bool = False) -> Iterator[tuple[str, str, str]]:
+    for name, field in model.model_fields.items():
+        default = "" if field.default in (None, PydanticUndefined) else f"`{field.default}`"
+        yield f"`{prefix}{name.upper() if upper else name}`", default, _first_line(field.description)
+
+
+def _exit_codes() -> Iterator[tuple[str, str, str, str]]:
+    yield "0", "", "", "It worked."
+    for name in errors.__all__:
+        kind = getattr(errors, name)
+        if isinstance(kind, type) and issubclass(kind, errors.BackbeatError) and kind is not errors.BackbeatError:
+            yield str(kind.exit_code), f"`{kind.code}`", str(kind.http_status), _first_line(kind.__doc__)
+    yield str(INTERRUPTED), "", "", "Interrupted by Ctrl-C."
+
+
+def _gates() -> Iterator[tuple[str, str, str]]:
+    nothing = Evidence(
+        version="", model="", package=PackageFacts(present=False, files=0, fault=""), snapshot="", report=None,
+        metric=None, protocol="", champion=None,
+    )  # fmt: skip
+    for name, gate in GATES.items():
+        moves = ", ".join(move for move, gates in GATES_OF.items() if name in gates)
+        yield f"`{name}`", moves, gate(nothing).rule
+
+
+def _rules() -> Iterator[tuple[str, str, str]]:
+    """The rules that a small simulated platform would be held against."""
+    raw = simulate(users=20, videos=60, days=5, seed=1, events=200)
+    with TemporaryDirectory() as directory:
+        home = Home(Path(directory) / "home")
+        with home.writing("make docs"):
+            snapshot, _ = write_snapshot(home, raw)
+    material = Material(snapshot, raw.tables, utc_now())
+    for name, suite in SUITES.items():
+        table = suite.tables(snapshot)[-1]
+        for expectation in suite.expectations(material, table):
+            yield f"`{name}`", f"`{table}`", expectation.description
+
+
+def _endpoints() -> Iterator[tuple[str, str]]:
+    for path, methods in openapi_document()["paths"].items():
+        for method, facts in methods.items():
+            yield f"`{method.upper()} {path}`", facts["summary"]
+
+
+def render() -> str:
+    """The whole page."""
+    parts = [
+        _HEAD,
+        "## Commands\n\nEvery command has `--help`, `--home` and `--json`.\n",
+        _table(("command", "what it does"), sorted(_commands())),
+        "## Settings\n\nRead from the environment; unknown names with this prefix are refused.\n",
+        _table(("variable", "default", "meaning"), _fields(Settings, PREFIX, upper=True)),
+        "## Models\n\n`backbeat train MODEL --set option=value`\n",
+    ]
+    for name, entry in MODELS.items():
+        about = _first_line(sys.modules[entry.model.__module__].__doc__)
+        parts.append(f"### {name}\n\n{about} Feature service: `{entry.feature_service}`.\n")
+        parts.append(_table(("option", "default", "meaning"), _fields(entry.config)))
+    parts += [
+        "## Validation suites\n\nThe rules for a simulated platform; the embedding suite judges each modality.\n",
+        _table(("suite", "table", "rule"), _rules()),
+        "## Promotion gates\n",
+        _table(("gate", "asked for", "rule"), _gates()),
+        "## Endpoints of the service\n",
+        _table(("endpoint", "what it does"), _endpoints()),
+        "## Exit codes\n",
+        _table(("exit code", "code in JSON", "HTTP status", "meaning"), _exit_codes()),
+    ]
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(render(), encoding="utf-8")
