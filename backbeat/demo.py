@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import make_url
+
 from contracts.addresses import mlflow_tracking_url
 from contracts.console import note
 from contracts.database import Database
@@ -17,6 +19,7 @@ from contracts.home import Home
 from contracts.reports import require_passed
 from contracts.settings import Settings
 from contracts.surfaces import PRIMARY_METRIC
+from registry.promotion import audit_log
 from registry.store import ModelStore, ModelVersion
 
 __all__ = ["MODELS", "SURFACE", "Road", "walk"]
@@ -60,22 +63,27 @@ class Road:
             note(f"  refused: {refusal}")
 
 
+_FIGURES = {
+    "recall@20": "test_recall_at_20",
+    "precision@20": "test_precision_at_20",
+    "ndcg@20": "test_ndcg_at_20",
+    "validation_recall@20": PRIMARY_METRIC,
+    "train_seconds": "train_seconds",
+}
+"""Column of the leaderboard → metric in MLflow."""
+
+
 def _leaderboard(store: ModelStore, snapshot: str) -> list[ModelVersion]:
-    versions = [v for v in store.versions(SURFACE) if v.snapshot == snapshot]
-    return sorted(versions, key=lambda v: (-v.metrics.get(PRIMARY_METRIC, 0.0), int(v.version)))
+    """Versions of a snapshot that were measured to the end, best on validation first."""
+    versions = [
+        v for v in store.versions(SURFACE) if v.snapshot == snapshot and set(_FIGURES.values()) <= v.metrics.keys()
+    ]
+    return sorted(versions, key=lambda v: (-v.metrics[PRIMARY_METRIC], int(v.version)))
 
 
 def _row(version: ModelVersion) -> dict[str, Any]:
-    metrics = version.metrics
-    return {
-        "model": version.model,
-        "version": version.version,
-        "recall@20": metrics["test_recall_at_20"],
-        "precision@20": metrics["test_precision_at_20"],
-        "ndcg@20": metrics["test_ndcg_at_20"],
-        "validation_recall@20": metrics[PRIMARY_METRIC],
-        "train_seconds": metrics["train_seconds"],
-    }
+    figures = {column: version.metrics[metric] for column, metric in _FIGURES.items()}
+    return {"model": version.model, "version": version.version, **figures}
 
 
 def _holder(version: ModelVersion | None) -> dict[str, Any] | None:
@@ -96,16 +104,27 @@ def _table(rows: Sequence[dict[str, Any]], roles: dict[str, str]) -> list[str]:
     return lines
 
 
-def _why(champion: ModelVersion, board: Sequence[ModelVersion]) -> str:
-    rivals = [v for v in board if v.version != champion.version]
-    figure = champion.metrics.get(PRIMARY_METRIC, float("nan"))
-    if not rivals:
-        return f"the only version on this snapshot (validation Recall@20 {figure:.4f})"
-    rival = rivals[0]
-    return (
-        f"validation Recall@20 {figure:.4f}, next {rival.model} (version {rival.version}) with "
-        f"{rival.metrics.get(PRIMARY_METRIC, float('nan')):.4f}; package, validation and metric gates passed"
-    )
+def _why(settings: Settings, home: Home, champion: ModelVersion, board: Sequence[ModelVersion]) -> str:
+    """Its figure beside the best other one, and what the gates said when it became champion."""
+    others = [v for v in board if v.version != champion.version]
+    beside = f", best other {others[0].model} with {others[0].metrics[PRIMARY_METRIC]:.4f}" if others else ""
+    moves = audit_log(settings, home, SURFACE)
+    move = next(m for m in moves if m["version"] == champion.version and m["after"] == "champion")
+    said = "\n".join(f"  {verdict['gate']}: {verdict['sentence']}" for verdict in move["verdicts"])
+    return f"validation Recall@20 {champion.metrics[PRIMARY_METRIC]:.4f}{beside}\n{said}"
+
+
+def _walk(road: Road, data: Path | None, requests: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Run every command; returns what the replay and the comparison found."""
+    road.run("ingest", *(("mmssl", str(data)) if data else ("simulate",)))
+    road.run("features", "apply")
+    road.run("validate", "run")
+    road.run("features", "materialize")
+    for model in MODELS:
+        road.run("train", model)
+    road.challenge("best", "champion", "demo: best validation Recall@20")
+    road.challenge("runner-up", "shadow", "demo: second best validation Recall@20")
+    return road.run("shadow", "replay", "--requests", str(requests)), road.run("shadow", "report")
 
 
 def walk(settings: Settings, data: Path | None, requests: int, *, quiet_output: bool) -> tuple[dict[str, Any], str]:
@@ -120,65 +139,57 @@ def walk(settings: Settings, data: Path | None, requests: int, *, quiet_output: 
     Returns:
         The summary as a document, and as text.
     """
+    from feature_repo.offline import current_snapshot
+
     home = Home.open(settings)
     default_home = settings.home == type(settings).model_fields["home"].default
     road = Road(home.root, default_home, quiet_output)
-
-    road.run("ingest", *(("mmssl", str(data)) if data else ("simulate",)))
-    road.run("features", "apply")
-    road.run("validate", "run")
-    road.run("features", "materialize")
-    for model in MODELS:
-        road.run("train", model)
-    road.challenge("best", "champion", "demo: best validation Recall@20")
-    road.challenge("runner-up", "shadow", "demo: second best validation Recall@20")
-    replay = road.run("shadow", "replay", "--requests", str(requests))
-    comparison = road.run("shadow", "report")
-
-    from feature_repo.offline import current_snapshot
+    replay, comparison = _walk(road, data, requests)
 
     snapshot = current_snapshot(home)
     store = ModelStore(settings, home)
     board = _leaderboard(store, snapshot.id)
-    rows = [_row(version) for version in board]
     champion, shadow = store.by_alias(SURFACE, "champion"), store.by_alias(SURFACE, "shadow")
-    report = require_passed(Database(settings, home), snapshot.id)
+    database = Database(settings, home)
+    data_docs = require_passed(database, snapshot.id).data_docs
+    database.close()
+    served = {name: replay[name] for name in ("sent", "ok", "p50_ms", "p99_ms")}
     summary = {
         "dataset": snapshot.dataset,
         "snapshot": snapshot.id,
-        "leaderboard": rows,
+        "leaderboard": [_row(version) for version in board],
         "champion": _holder(champion),
         "shadow": _holder(shadow),
-        "requests": {
-            "sent": replay["sent"],
-            "ok": replay["ok"],
-            "p50_ms": replay["p50_ms"],
-            "p99_ms": replay["p99_ms"],
-            "overlap@10": comparison["overlap@10"],
-        },
-        "data_docs": report.data_docs,
+        "requests": {**served, "overlap@10": comparison["overlap@10"]},
+        "data_docs": data_docs,
         "home": str(home.root),
         "seconds": round(road.seconds, 1),
     }
     roles = {v.version: role for v, role in ((shadow, "shadow"), (champion, "champion")) if v is not None}
+    why = ""
+    if champion is not None:
+        why = f"Champion: {champion.model}, version {champion.version}: {_why(settings, home, champion, board)}\n"
+    return summary, _closing(summary, roles, why, mlflow_tracking_url(settings, home))
+
+
+def _closing(summary: dict[str, Any], roles: dict[str, str], why: str, mlflow_url: str) -> str:
+    served, overlap = summary["requests"], summary["requests"]["overlap@10"]
+    if not mlflow_url.startswith("http"):
+        mlflow_url = make_url(mlflow_url).render_as_string(hide_password=True)
     lines = [
         "",
-        f"Leaderboard on {snapshot.dataset} (test split; ordered by validation Recall@20)",
-        *_table(rows, roles),
-    ]
-    if champion is not None:
-        lines += ["", f"Champion: {champion.model}, version {champion.version}: {_why(champion, board)}"]
-    overlap = comparison["overlap@10"]
-    lines += [
-        f"Served:   {replay['ok']} of {replay['sent']} requests, p50 {replay['p50_ms']:.1f} ms, "
-        f"p99 {replay['p99_ms']:.1f} ms; overlap@10 with the shadow "
+        f"Leaderboard on {summary['dataset']} (test split; ordered by validation Recall@20)",
+        *_table(summary["leaderboard"], roles),
+        "",
+        f"{why}Served:   {served['ok']} of {served['sent']} requests, p50 {served['p50_ms']:.1f} ms, "
+        f"p99 {served['p99_ms']:.1f} ms; overlap@10 with the shadow "
         + (f"{overlap:.2f}" if overlap is not None else "not measured"),
         "",
-        f"Data docs:  {report.data_docs}",
-        f"MLflow UI:  mlflow ui --backend-store-uri {mlflow_tracking_url(settings, home)}",
+        f"Data docs:  {summary['data_docs']}",
+        f"MLflow UI:  mlflow ui --backend-store-uri {mlflow_url}",
         "Next:       backbeat models list          what is registered",
         "            backbeat train lightgcn --set learning_rate=0.002",
         "            backbeat serve                answer requests until Ctrl-C",
-        f"Took {road.seconds:.0f} s; everything is in {home.root}",
+        f"Took {summary['seconds']:.0f} s; everything is in {summary['home']}",
     ]
-    return summary, "\n".join(lines)
+    return "\n".join(lines)

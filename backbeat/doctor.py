@@ -1,5 +1,6 @@
 """Checks of the installation, the home and the configured services, each with what to do about a fault."""
 
+import os
 import shutil
 import socket
 import sys
@@ -84,14 +85,12 @@ def check_home(settings: Settings, home: Home) -> Iterator[Finding]:
     if not home.exists:
         yield Finding("home", "warn", f"{home.root} does not exist yet", "backbeat demo")
         return
-    try:
-        with home.writing("backbeat doctor"):
-            pass
+    if os.access(home.root, os.R_OK | os.W_OK | os.X_OK):
         yield Finding("home", "ok", f"{home.root} (format {HOME_FORMAT})")
-    except BackbeatError as error:
-        yield Finding("home", "warn", error.found, error.next_step)
-    except OSError as error:
-        yield Finding("home", "fault", f"{home.root}: {error.strerror}", f"chown -R $(id -un) {home.root}")
+    else:
+        yield Finding("home", "fault", f"{home.root} cannot be written", f"chown -R $(id -un) {home.root}")
+    if (writer := home.writer()) is not None:
+        yield Finding("writer", "warn", writer, "wait until it has ended before you run a command that writes")
     leftovers = [str(path.relative_to(home.root)) for path in home.root.rglob("*.partial")]
     if leftovers:
         yield Finding(
@@ -115,7 +114,7 @@ def check_disk(settings: Settings, home: Home) -> Iterator[Finding]:
 
 def check_database(settings: Settings, home: Home) -> Iterator[Finding]:
     """The platform's tables answer and have this version's schema."""
-    if settings.profile == "local" and not home.exists:
+    if settings.profile == "local" and not home.platform_database.exists():
         return
     try:
         database = Database(settings, home)
@@ -127,10 +126,14 @@ def check_database(settings: Settings, home: Home) -> Iterator[Finding]:
         yield Finding("database", "ok", address)
 
 
-def _reachable(check: str, address: str, default_port: int) -> Finding:
+_PORTS = {"": 6379, "redis": 6379, "http": 80, "https": 443}
+"""Scheme of an address → port where it names none; databases are Postgres."""
+
+
+def _reachable(check: str, address: str) -> Finding:
     # Feast writes Redis as host:port,option=…; the others are URLs.
     target = urlsplit(address if "://" in address else f"//{address.split(',')[0]}")
-    host, port = target.hostname or "127.0.0.1", target.port or default_port
+    host, port = target.hostname or "127.0.0.1", target.port or _PORTS.get(target.scheme, 5432)
     try:
         socket.create_connection((host, port), timeout=_TIMEOUT_S).close()
     except OSError as error:
@@ -143,26 +146,26 @@ def check_services(settings: Settings, home: Home) -> Iterator[Finding]:
     if settings.profile == "local":
         yield Finding("services", "ok", "none needed in the local profile")
         return
-    ports = {"redis_url": 6379, "feast_registry_url": 5432, "mlflow_url": 5432}
-    for field, port in ports.items():
+    for field in ("redis_url", "feast_registry_url", "mlflow_url"):
         value = getattr(settings, field)
         if value is None:
             name = PREFIX + field.upper()
             yield Finding(field, "fault", f"{name} is not set", f"export {name}=…, or unset {PREFIX}PROFILE")
         else:
-            yield _reachable(field, value.get_secret_value(), port)
+            yield _reachable(field, value.get_secret_value())
 
 
 def check_port(settings: Settings, home: Home) -> Iterator[Finding]:
-    """The service's port is free, or a service of ours is on it."""
+    """Nothing listens yet where the service would."""
     address = f"{settings.serve_host}:{settings.serve_port}"
-    with socket.socket() as probe:
-        probe.settimeout(_TIMEOUT_S)
-        taken = probe.connect_ex((settings.serve_host, settings.serve_port)) == 0
-    if taken:
-        yield Finding("port", "warn", f"{address} is in use", "backbeat serve --port with another number")
-    else:
+    try:
+        socket.create_connection((settings.serve_host, settings.serve_port), timeout=_TIMEOUT_S).close()
+    except socket.gaierror as error:
+        yield Finding("port", "fault", f"{address}: {error.strerror}", f"correct {PREFIX}SERVE_HOST")
+    except OSError:
         yield Finding("port", "ok", f"{address} is free")
+    else:
+        yield Finding("port", "warn", f"{address} is in use", "backbeat serve --port with another number")
 
 
 CHECKS: dict[str, Callable[[Settings, Home], Iterator[Finding]]] = {

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal
 
 __all__ = ["Result", "child_cpu_seconds", "median_of", "report"]
 
@@ -44,14 +43,20 @@ def child_cpu_seconds(argv: Sequence[str], env: dict[str, str] | None = None) ->
     return after.children_user + after.children_system - before.children_user - before.children_system
 
 
-def report(results: Sequence[Result], form: Literal["json", "text"] | None = None) -> None:
-    """Print the results: ``--json`` on the command line gives one list, otherwise a line each."""
+def report(results: Sequence[Result]) -> None:
+    """Print the results: ``--json`` on the command line gives one list, otherwise a line each.
+
+    Raises:
+        SystemExit: With 1, where a target was missed.
+    """
     rows = [asdict(result) | {"ratio": result.ratio} for result in results]
-    if form == "json" or "--json" in sys.argv:
+    if "--json" in sys.argv:
         sys.stdout.write(json.dumps(rows, indent=2) + "\n")
-        return
-    for row in rows:
-        sys.stdout.write(
-            f"{'ok  ' if row['ok'] else 'MISS'} {row['name']}: {row['value']:.3f} {row['unit']} "
-            f"({row['ratio']:.2f} of {row['rival']}, {row['rival_value']:.3f}); target {row['target']}\n"
-        )
+    else:
+        for row in rows:
+            sys.stdout.write(
+                f"{'ok  ' if row['ok'] else 'MISS'} {row['name']}: {row['value']:.3f} {row['unit']} "
+                f"({row['ratio']:.2f} of {row['rival']}, {row['rival_value']:.3f}); target {row['target']}\n"
+            )
+    if not all(result.ok for result in results):
+        raise SystemExit(1)

@@ -42,11 +42,22 @@ def main() -> None:
             return median_of(REPEATS, lambda: child_cpu_seconds([tool(argv[0]), *argv[1:]], environment))
 
         answer, rival_answer = median("backbeat", "--help"), median("bentoml", "--help")
-        listing, rival_listing = median("backbeat", "models", "list"), median("mlflow", "--version")
+        listing = median("backbeat", "models", "list")
+        url = f"sqlite:///{directory}/home/mlflow.db"
+        script = f"from mlflow import MlflowClient; print(MlflowClient('{url}').search_model_versions())"
+        rival_listing = median("python", "-c", script)
     report(
         [
             Result("backbeat --help", answer, "CPU s", "bentoml --help", rival_answer, "≤ 0.5", answer <= 0.5),
-            Result("backbeat models list", listing, "CPU s", "mlflow --version", rival_listing, "≤ 3", listing <= 3),
+            Result(
+                "backbeat models list",
+                listing,
+                "CPU s",
+                "MlflowClient.search_model_versions",
+                rival_listing,
+                "≤ 3",
+                listing <= 3,
+            ),
         ]
     )
 

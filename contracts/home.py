@@ -33,6 +33,7 @@ class Home:
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
         self.marker = self.root / "home.json"
+        self._holder = self.root / "writer.json"
         self.offline = self.root / "offline"
         self.feast = self.root / "feast"
         self.quality = self.root / "quality"
@@ -109,15 +110,14 @@ class Home:
         """
         absent = not self.root.exists()
         self.root.mkdir(parents=True, exist_ok=True)
-        holder = self.root / "writer.json"
         lock = FileLock(self.root / "writer.lock")
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            raise self._busy(holder) from None
+            raise self._busy() from None
         first = not self.marker.exists()
         try:
-            holder.write_text(json.dumps({"what": what, "pid": os.getpid(), "since": utc_now().isoformat()}))
+            self._holder.write_text(json.dumps({"what": what, "pid": os.getpid(), "since": utc_now().isoformat()}))
             if first:
                 # Before anything else, so that a killed first command leaves a home and no stranger's directory.
                 marker = {"format": HOME_FORMAT, "backbeat": library_versions().get("backbeat", "unknown")}
@@ -128,20 +128,24 @@ class Home:
                 self._unmake(absent)
             raise
         finally:
-            holder.unlink(missing_ok=True)
+            self._holder.unlink(missing_ok=True)
             lock.release()
             if absent and not any(self.root.iterdir()):
                 self.root.rmdir()
 
-    def _busy(self, holder: Path) -> HomeBusy:
+    def writer(self) -> str | None:
+        """Who is writing this home right now, as far as it has said so; None where nobody is."""
         try:
-            who = json.loads(holder.read_text())
-            found = f"`{who['what']}` writing it (process {who['pid']}, since {who['since'][:19]} UTC)"
+            who = json.loads(self._holder.read_text(encoding="utf-8"))
+            os.kill(who["pid"], 0)
         except (OSError, ValueError):
-            found = "another command writing it"
+            return None
+        return f"`{who['what']}` writing it (process {who['pid']}, since {who['since'][:19]} UTC)"
+
+    def _busy(self) -> HomeBusy:
         return HomeBusy(
             f"home {shlex.quote(str(self.root))}",
-            found=found,
+            found=self.writer() or "another command writing it",
             expected="one writer at a time",
             next_step="wait until it has ended, then run the same command again",
         )

@@ -45,14 +45,29 @@ def test_a_home_with_leftovers_of_a_killed_command(settings: Settings, home: Hom
     found = outcomes(settings)
     assert found["home"][:2] == ("ok", f"{home.root} (format {HOME_FORMAT})")
     assert found["leftovers"][0] == "warn"
-    assert found["database"][0] == "ok"
+    assert "database" not in found
     shutil.rmtree(home.offline)
     assert "leftovers" not in outcomes(settings)
 
 
 def test_a_home_that_is_being_written(settings: Settings, home: Home) -> None:
     with home.writing("backbeat train mf"):
-        assert "backbeat train mf" in outcomes(settings)["home"][1]
+        assert "backbeat train mf" in outcomes(settings)["writer"][1]
+
+
+def test_a_host_that_has_no_address(settings: Settings) -> None:
+    found = outcomes(load_settings(home=settings.home, serve_host="no.such.host.invalid"))
+    assert found["port"][0] == "fault"
+
+
+def test_ipv6_is_an_address_too(settings: Settings) -> None:
+    assert outcomes(load_settings(home=settings.home, serve_host="::1"))["port"][0] in ("ok", "warn")
+
+
+@pytest.mark.parametrize(("address", "port"), [("https://127.0.0.1", 443), ("http://127.0.0.1", 80)])
+def test_an_mlflow_server_is_looked_for_at_its_scheme_s_port(settings: Settings, address: str, port: int) -> None:
+    found = outcomes(load_settings(home=settings.home, profile="production", mlflow_url=address))
+    assert f"127.0.0.1:{port}" in found["mlflow_url"][1]
 
 
 def test_a_taken_port(settings: Settings) -> None:
