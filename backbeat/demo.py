@@ -75,9 +75,8 @@ _FIGURES = {
 
 def _leaderboard(store: ModelStore, snapshot: str) -> list[ModelVersion]:
     """Versions of a snapshot that were measured to the end, best on validation first."""
-    versions = [
-        v for v in store.versions(SURFACE) if v.snapshot == snapshot and set(_FIGURES.values()) <= v.metrics.keys()
-    ]
+    needed = set(_FIGURES.values())
+    versions = [v for v in store.versions(SURFACE) if v.snapshot == snapshot and needed <= v.metrics.keys()]
     return sorted(versions, key=lambda v: (-v.metrics[PRIMARY_METRIC], int(v.version)))
 
 
@@ -106,7 +105,7 @@ def _table(rows: Sequence[dict[str, Any]], roles: dict[str, str]) -> list[str]:
 
 def _why(settings: Settings, home: Home, champion: ModelVersion, board: Sequence[ModelVersion]) -> str:
     """Its figure beside the best other one, and what the gates said when it became champion."""
-    others = [v for v in board if v.version != champion.version]
+    others = [v for v in board if v.version != champion.version and v.protocol == champion.protocol]
     beside = f", best other {others[0].model} with {others[0].metrics[PRIMARY_METRIC]:.4f}" if others else ""
     moves = audit_log(settings, home, SURFACE)
     move = next(m for m in moves if m["version"] == champion.version and m["after"] == "champion")

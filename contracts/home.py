@@ -5,7 +5,7 @@ import os
 import shlex
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
@@ -137,7 +137,8 @@ class Home:
         """Who is writing this home right now, as far as it has said so; None where nobody is."""
         try:
             who = json.loads(self._holder.read_text(encoding="utf-8"))
-            os.kill(who["pid"], 0)
+            with suppress(PermissionError):  # somebody else's process, and alive
+                os.kill(who["pid"], 0)
         except (OSError, ValueError):
             return None
         return f"`{who['what']}` writing it (process {who['pid']}, since {who['since'][:19]} UTC)"

@@ -10,12 +10,13 @@ import re
 import shlex
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +33,7 @@ HEAD = """# Bad inputs and what they answer
 
 Written by `make docs`; a test runs every case again and compares. Each error is one paragraph on standard error (one
 JSON document with `--json`) that names the object, what was found, what was expected and the next step. The home is
-unchanged after each of them, but for the record of an interrupted job or run.
+unchanged after each of them, but for the record of an interrupted job or of a run that was killed or failed.
 """
 
 
@@ -117,7 +118,7 @@ class Workshop:
         return Outcome(done.returncode, self._tidy(done.stderr))
 
     def interrupted(self, sign: str, *arguments: str) -> Outcome:
-        """Run a command line and press Ctrl-C when ``sign`` shows on standard error."""
+        """Run a command line and press Ctrl-C when a line of standard error matches ``sign``."""
         with subprocess.Popen(
             self.argv(*arguments), cwd=self.root, env=self.environment(), stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE, text=True,
@@ -127,7 +128,7 @@ class Workshop:
             said = []
             for line in process.stderr or ():
                 said.append(line)
-                if sign in line:
+                if re.search(sign, line) and process.poll() is None:
                     process.send_signal(signal.SIGINT)
             guard.cancel()
         return Outcome(process.returncode, self._tidy(said[-1] if said else ""))
@@ -141,12 +142,16 @@ class Workshop:
         return re.sub(r"SHA-256 \w+…", "SHA-256 …", text)
 
     def fingerprint(self) -> str:
-        """Hash of every file of the home but the writer's lock and the databases' own journals."""
+        """Hash of every file of the home but the writer's lock; of a database, its content and not its pages."""
         hasher = hashlib.sha256()
         for path in sorted(self.home.root.rglob("*")):
             if path.is_file() and path.name != "writer.lock" and not path.name.endswith(("-wal", "-shm")):
                 hasher.update(str(path.relative_to(self.home.root)).encode())
-                hasher.update(path.read_bytes())
+                if path.suffix == ".db":
+                    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+                        hasher.update("\n".join(connection.iterdump()).encode())
+                else:
+                    hasher.update(path.read_bytes())
         return hasher.hexdigest()
 
     @contextmanager
@@ -238,7 +243,7 @@ def _two_writers(workshop: Workshop) -> tuple[str, Outcome]:
 
 def _ctrl_c_training(workshop: Workshop) -> tuple[str, Outcome]:
     typed = ("train", "mf", "--set", "max_epochs=1000000", "--set", "patience=1000000")
-    outcome = workshop.interrupted("train mf 0", *typed)
+    outcome = workshop.interrupted(r"train mf [1-9]", *typed)
     if (after := workshop.command("train", "popularity")).exit_code != 0:
         raise RuntimeError(f"the next run failed: {after.message}")
     return shlex.join(("backbeat", *typed)) + "   # and Ctrl-C", outcome
@@ -246,7 +251,7 @@ def _ctrl_c_training(workshop: Workshop) -> tuple[str, Outcome]:
 
 def _ctrl_c_materialization(workshop: Workshop) -> tuple[str, Outcome]:
     typed = ("features", "materialize", "--force")
-    outcome = workshop.interrupted("materializing feature views 0", *typed)
+    outcome = workshop.interrupted(r"materializing feature views 0", *typed)
     if (after := workshop.command("features", "materialize")).exit_code != 0:
         raise RuntimeError(f"the next run failed: {after.message}")
     return shlex.join(("backbeat", *typed)) + "   # and Ctrl-C", outcome
