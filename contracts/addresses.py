@@ -2,11 +2,11 @@
 
 from pydantic import SecretStr
 
-from contracts.errors import NotFound
+from contracts.errors import NotFound, ServiceUnavailable
 from contracts.home import Home
 from contracts.settings import PREFIX, Settings
 
-__all__ = ["database_url", "mlflow_artifact_url", "mlflow_tracking_url", "required"]
+__all__ = ["database_url", "mlflow_artifact_url", "mlflow_tracking_url", "require_answer", "required"]
 
 
 def required(settings: Settings, field: str, example: str) -> str:
@@ -30,6 +30,36 @@ def required(settings: Settings, field: str, example: str) -> str:
             next_step=f"export {name}=…, or unset {PREFIX}PROFILE",
         )
     return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+
+
+def require_answer(url: str, field: str) -> None:
+    """Ask a database server once whether it is there, where a library would try for an hour. No other address is asked.
+
+    Args:
+        url: SQLAlchemy address.
+        field: Name of the setting that holds it, for the error.
+
+    Raises:
+        ServiceUnavailable: It is a PostgreSQL server that does not answer.
+    """
+    if not url.startswith("postgresql"):
+        return
+    from sqlalchemy import create_engine
+    from sqlalchemy.exc import OperationalError
+
+    engine = create_engine(url)
+    try:
+        engine.connect().close()
+    except OperationalError as error:
+        name = PREFIX + field.upper()
+        raise ServiceUnavailable(
+            f"setting {name}, {engine.url.render_as_string(hide_password=True)}",
+            found=str(error.orig).strip().splitlines()[0],
+            expected="a server that answers",
+            next_step=f"start it, or correct {name}; `backbeat doctor` checks it",
+        ) from None
+    finally:
+        engine.dispose()
 
 
 def database_url(settings: Settings, home: Home) -> str:

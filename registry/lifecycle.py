@@ -19,7 +19,7 @@ MOVES: Final = MappingProxyType(
         "retired": frozenset({"shadow", "champion"}),
     }
 )
-"""State → states that may follow it. A retired version comes back by rollback, or as a shadow first."""
+"""State → states that may follow it. A retired version comes back by rollback, or by a promotion like any other."""
 
 TARGETS: Final = ("champion", "shadow")
 """States a person may ask for; each is the alias of the same name."""

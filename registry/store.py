@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
-from contracts.addresses import mlflow_tracking_url
+from contracts.addresses import mlflow_tracking_url, require_answer
 from contracts.current import current_snapshot_id
-from contracts.errors import NotFound, ServiceUnavailable, unknown_name
+from contracts.errors import NotFound, unknown_name
 from contracts.files import directory_written_whole
 from contracts.home import Home
 from contracts.settings import Settings
@@ -84,7 +84,7 @@ class ModelStore:
     @cached_property
     def _client(self) -> "MlflowClient":
         url = mlflow_tracking_url(self._settings, self._home)
-        _require_answer(url)
+        require_answer(url, "mlflow_url")
         from mlflow.tracking import MlflowClient
 
         logging.getLogger("mlflow").setLevel(logging.ERROR)
@@ -265,24 +265,3 @@ def _package_gone(version: ModelVersion, found: str) -> NotFound:
         expected="the package that training stored",
         next_step="restore the artifacts, or train the version again with --force",
     )
-
-
-def _require_answer(url: str) -> None:
-    """MLflow tries for an hour to reach a database server that does not answer; this asks once."""
-    if not url.startswith("postgresql"):
-        return
-    from sqlalchemy import create_engine
-    from sqlalchemy.exc import OperationalError
-
-    engine = create_engine(url)
-    try:
-        engine.connect().close()
-    except OperationalError as error:
-        raise ServiceUnavailable(
-            f"MLflow database {engine.url.render_as_string(hide_password=True)}",
-            found=str(error.orig).strip().splitlines()[0],
-            expected="a server that answers",
-            next_step="start it, or correct BACKBEAT_MLFLOW_URL; `backbeat doctor` checks it",
-        ) from None
-    finally:
-        engine.dispose()

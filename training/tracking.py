@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlparse
@@ -14,7 +15,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from contracts.addresses import mlflow_artifact_url, mlflow_tracking_url
+from contracts.addresses import mlflow_artifact_url, mlflow_tracking_url, require_answer
 from contracts.files import directory_written_whole
 from contracts.home import Home
 from contracts.settings import Settings
@@ -110,20 +111,28 @@ class TrackedRun:
 
 
 class Tracker:
-    """MLflow of a home, or of the production profile.
+    """MLflow of a home, or of the production profile; connects on first use.
 
     Args:
         settings: Name the MLflow of the production profile.
         home: Holds the one of the local profile.
+
+    Raises:
+        NotFound: The production profile has no address for it.
+        ServiceUnavailable: On first use, where MLflow's database does not answer.
     """
 
     def __init__(self, settings: Settings, home: Home) -> None:
-        # MLflow sets its own level when it loads, and would tell of every migration of a new database.
-        logging.getLogger("mlflow").setLevel(logging.ERROR)
-        url = mlflow_tracking_url(settings, home)
-        self._client = MlflowClient(tracking_uri=url, registry_uri=url)
+        self._url = mlflow_tracking_url(settings, home)
         self._artifacts = mlflow_artifact_url(settings, home)
         self._cache = home.cache
+
+    @cached_property
+    def _client(self) -> MlflowClient:
+        require_answer(self._url, "mlflow_url")
+        # MLflow sets its own level when it loads, and would tell of every migration of a new database.
+        logging.getLogger("mlflow").setLevel(logging.ERROR)
+        return MlflowClient(tracking_uri=self._url, registry_uri=self._url)
 
     @contextmanager
     def run(self, name: str, tags: Mapping[str, str]) -> Iterator[TrackedRun]:
