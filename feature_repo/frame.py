@@ -1,7 +1,10 @@
-"""What a model is fitted on: interactions by row number and the features of one feature service, at one instant."""
+"""What a model is fitted on: interactions by row number and the features of one feature service.
+
+Behaviour stands as of the end of training, content as of the end of the data: see ADR 2.
+"""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +20,7 @@ from contracts.snapshot import Snapshot
 from contracts.vocabulary import UNKNOWN, Vocabulary
 from feature_repo.definitions import ENTITIES, FEATURE_SERVICES, MODALITY_VIEWS
 from feature_repo.derived import HISTORY_LENGTH
-from feature_repo.offline import current_snapshot, read_table
+from feature_repo.offline import current_snapshot, event_period, read_table
 from feature_repo.raw_tables import microseconds
 from feature_repo.store import require_applied
 
@@ -30,7 +33,11 @@ _INSTANT = timedelta(microseconds=1)
 
 @dataclass(frozen=True)
 class TrainingFrame:
-    """Training and validation pairs with the features known before ``snapshot.split.train_until``.
+    """Training and validation pairs with the features of users and videos.
+
+    What users did (``history``, ``popularity``) is known up to ``snapshot.split.train_until``, exclusive. What videos
+    are (``modalities``) is known up to the last event of the snapshot: a vector is no label, and videos published
+    after training ended are those that content is for.
 
     Rows number the vocabularies: U users, N items. The test split is not here, on purpose.
     """
@@ -58,7 +65,7 @@ class TrainingFrame:
 def load_training_frame(
     settings: Settings, home: Home, feature_service: str, snapshot: Snapshot | None = None
 ) -> TrainingFrame:
-    """Read interactions from the offline tables and features from Feast, as they stood when training ends.
+    """Read interactions from the offline tables and features from Feast.
 
     Args:
         settings: Name the profile.
@@ -131,13 +138,15 @@ def _features(
     """Every feature of the service as ``<view>__<feature>`` → one value per row of its entity's vocabulary."""
     store = require_applied(settings, home, snapshot)
     # Feast joins rows up to and including the instant asked for; training ends strictly before the cut.
-    instant = snapshot.split.train_until - _INSTANT
-    wanted: dict[str, list[str]] = {}
+    before_cut, last = snapshot.split.train_until - _INSTANT, event_period(home, snapshot)[1]
+    wanted: dict[tuple[str, datetime], list[str]] = {}
     for projection in store.get_feature_service(service).feature_view_projections:
         entity = store.get_feature_view(projection.name).entities[0]
-        wanted.setdefault(entity, []).extend(f"{projection.name}:{feature.name}" for feature in projection.features)
+        instant = last if projection.name in MODALITY_VIEWS.values() else before_cut
+        references = wanted.setdefault((entity, instant), [])
+        references.extend(f"{projection.name}:{feature.name}" for feature in projection.features)
     columns: dict[str, pa.Array] = {}
-    for entity, references in wanted.items():
+    for (entity, instant), references in wanted.items():
         key, vocabulary = ENTITIES[entity], vocabularies[entity]
         asked = pd.DataFrame({key: vocabulary.ids(range(len(vocabulary))), "event_timestamp": instant})
         answer = store.get_historical_features(asked, references, full_feature_names=True).to_arrow()

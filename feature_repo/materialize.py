@@ -1,22 +1,26 @@
 """Copying the newest feature values to the online store."""
 
+import sqlite3
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
-from contracts.clock import to_utc
 from contracts.console import progress
+from contracts.current import current_snapshot_id
 from contracts.database import Database
+from contracts.errors import NotFound
 from contracts.home import Home
-from contracts.jobs import job, latest_job
+from contracts.jobs import job, latest_job, snapshots_done
 from contracts.reports import require_passed
 from contracts.settings import Settings
-from contracts.snapshot import Snapshot
-from feature_repo.definitions import definitions_digest, views_of
-from feature_repo.offline import current_snapshot, read_table
+from feature_repo.definitions import ENTITIES, definitions_digest, views_of
+from feature_repo.offline import current_snapshot, event_period, read_snapshot
 from feature_repo.quiet import quietly
 from feature_repo.store import require_applied, servers_answer
+
+if TYPE_CHECKING:
+    from feast import FeatureStore
 
 __all__ = ["JOB_KIND", "materialize", "materialized_snapshot"]
 
@@ -27,7 +31,8 @@ def materialize(settings: Settings, home: Home, force: bool = False) -> dict[str
     """Write the newest values of all views of the current snapshot to the online store.
 
     Safe to repeat and to interrupt: a row is never replaced by an older one, and a run that did not end is
-    recorded as such and run again.
+    recorded as such and run again. A run is left out only where the last one ended well and the store still has
+    what it wrote.
 
     Args:
         settings: Name the profile.
@@ -47,12 +52,16 @@ def materialize(settings: Settings, home: Home, force: bool = False) -> dict[str
     database = Database(settings, home)
     try:
         require_passed(database, snapshot.id)
-        done = None if force else latest_job(database, JOB_KIND, snapshot.id, "done")
-        if done is not None and done.detail["definitions"] == definitions_digest(home, snapshot):
-            return {"snapshot": snapshot.id, "outcome": "unchanged", **done.detail}
         store = require_applied(settings, home, snapshot)
-        start, end = _period(home, snapshot)
+        start, end = event_period(home, snapshot)
         views = views_of(snapshot)
+        done = None if force else latest_job(database, JOB_KIND, snapshot.id, "done")
+        if (
+            done is not None
+            and done.detail["definitions"] == definitions_digest(home, snapshot)
+            and all(_is_online(store, view, end) for view in views)
+        ):
+            return {"snapshot": snapshot.id, "outcome": "unchanged", **done.detail}
         with (
             job(database, JOB_KIND, snapshot.id) as detail,
             progress("materializing feature views", len(views)) as advance,
@@ -67,16 +76,46 @@ def materialize(settings: Settings, home: Home, force: bool = False) -> dict[str
         database.close()
 
 
-def materialized_snapshot(database: Database, home: Home) -> str | None:
-    """Id of the snapshot whose features are to be served: the current one, else the last one materialized."""
-    current = current_snapshot(home).id
-    newest = latest_job(database, JOB_KIND, current, "done") or latest_job(database, JOB_KIND, state="done")
-    return newest.snapshot if newest else None
+def materialized_snapshot(database: Database, home: Home, trained: str) -> str | None:
+    """Id of the snapshot whose online features a model may be served with; None where none was materialized.
+
+    Ids mean the same users and videos only within one data set. So it is the current snapshot where that is of the
+    data set the model was trained on, else the one of that data set that was materialized last.
+
+    Args:
+        database: The platform's tables.
+        home: Where the snapshots are.
+        trained: Id of the snapshot the model was trained on.
+    """
+    done = snapshots_done(database, JOB_KIND)
+    current = current_snapshot_id(home)
+    dataset = _dataset(home, trained)
+    for snapshot_id in sorted(done, key=lambda each: each != current):
+        if snapshot_id == trained or (dataset is not None and _dataset(home, snapshot_id) == dataset):
+            return snapshot_id
+    return None
 
 
-def _period(home: Home, snapshot: Snapshot) -> tuple[datetime, datetime]:
-    """First and last event time over all tables."""
-    bounds = [
-        pc.min_max(read_table(home, snapshot, name, ["event_time"])["event_time"]).as_py() for name in snapshot.tables
-    ]
-    return to_utc(min(b["min"] for b in bounds)), to_utc(max(b["max"] for b in bounds))
+def _dataset(home: Home, snapshot_id: str) -> str | None:
+    try:
+        return read_snapshot(home, snapshot_id).dataset
+    except NotFound:  # its tables were removed; its online features may still be there
+        return None
+
+
+def _is_online(store: "FeatureStore", name: str, end: datetime) -> bool:
+    """Whether a view was materialized up to an instant and the online store knows the first entity of its source."""
+    view = store.get_feature_view(name)
+    if view.most_recent_end_time is None or view.most_recent_end_time < end:
+        return False
+    key = ENTITIES[view.entities[0]]
+    first = next(pq.ParquetFile(view.batch_source.path).iter_batches(batch_size=1, columns=[key]), None)
+    if first is None:
+        return True
+    feature = view.features[0].name
+    try:
+        with servers_answer():
+            answer = store.get_online_features([f"{name}:{feature}"], [{key: first[key][0].as_py()}])
+    except sqlite3.OperationalError:  # the file of the online store is gone, and its tables with it
+        return False
+    return answer.to_dict()[feature][0] is not None

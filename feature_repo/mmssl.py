@@ -21,7 +21,6 @@ __all__ = ["read_mmssl"]
 
 _PARTS = {"train": "trnMat.pkl", "validation": "valMat.pkl", "test": "tstMat.pkl"}
 _FEATURES = {"visual": "image_feat.npy", "acoustic": "audio_feat.npy", "textual": "text_feat.npy"}
-_OPTIONAL = {"textual"}
 
 _START = datetime(2000, 1, 1, tzinfo=UTC)
 _DAY = timedelta(days=1)
@@ -37,7 +36,7 @@ def read_mmssl(path: Path, dataset: str | None = None) -> RawTables:
 
     Args:
         path: Directory with ``trnMat.pkl``, ``valMat.pkl``, ``tstMat.pkl`` (users x items, SciPy sparse),
-            ``image_feat.npy``, ``audio_feat.npy`` and possibly ``text_feat.npy`` (items x width).
+            and at least one of ``image_feat.npy``, ``audio_feat.npy`` and ``text_feat.npy`` (items x width).
         dataset: Name to give the data; the directory's name if None.
 
     Raises:
@@ -75,10 +74,10 @@ def read_mmssl(path: Path, dataset: str | None = None) -> RawTables:
         videos_published=np.full(item_count, start),
         user_rows=np.concatenate([part.row for part in parts.values()]).astype(np.int64),
         video_rows=np.concatenate([part.col for part in parts.values()]).astype(np.int64),
-        weights=np.concatenate([part.data for part in parts.values()]).astype(np.float32),
+        weights=np.concatenate([part.data.astype(np.float32) for part in parts.values()]),
         event_times=np.concatenate([start + day * _DAY_US + _times(m.row) for day, m in enumerate(parts.values())]),
-        vectors={modality: (every, matrix.astype(np.float32)) for modality, matrix in features.items()},
-        specs={modality: _spec(modality, files[modality], matrix) for modality, matrix in features.items()},
+        vectors={modality: (every, matrix) for modality, (matrix, _) in features.items()},
+        specs={modality: _spec(modality, files[modality], *found) for modality, found in features.items()},
         split=SplitInstants(train_until=_START + _DAY, validation_until=_START + 2 * _DAY, nominal=True),
         dataset=dataset or path.resolve().name,
         source=f"mmssl {path.resolve()}",
@@ -93,13 +92,14 @@ def _require_files(path: Path) -> None:
             expected="a directory in the MMSSL layout",
             next_step="check the path",
         )
-    needed = [*_PARTS.values(), *(file for modality, file in _FEATURES.items() if modality not in _OPTIONAL)]
-    missing = [file for file in needed if not (path / file).is_file()]
+    missing = [file for file in _PARTS.values() if not (path / file).is_file()]
+    if not any((path / file).is_file() for file in _FEATURES.values()):
+        missing.append(f"features ({', '.join(_FEATURES.values())})")
     if missing:
         raise NotFound(
             path,
             found=f"no {', '.join(missing)}",
-            expected=f"{', '.join(needed)}",
+            expected=f"{', '.join(_PARTS.values())} and at least one of {', '.join(_FEATURES.values())}",
             next_step="add the missing files from the publisher's copy, then run the command again",
         )
 
@@ -113,14 +113,16 @@ def _read_matrix(path: Path) -> sparse.coo_array:
             expected="a SciPy sparse matrix, users x items",
             next_step="save the interactions as scipy.sparse.coo_matrix",
         )
-    bad = ~(np.isfinite(matrix.data) & (matrix.data > 0))
+    with np.errstate(over="ignore"):
+        weights = matrix.data.astype(np.float32)  # as they are stored
+    bad = ~(np.isfinite(weights) & (weights > 0))
     if bad.any():
         first = int(np.argmax(bad))
         raise BadInput(
             path,
             found=f"{int(bad.sum()):,} interactions that are negative, zero or not a number, the first "
             f"{matrix.data[first]} at user {matrix.row[first]}, item {matrix.col[first]}",
-            expected="positive finite weights",
+            expected="weights that are positive and finite as float32",
             next_step="leave those entries out of the matrix",
         )
     return matrix
@@ -146,7 +148,10 @@ def _refuse_overlap(path: Path, parts: dict[str, sparse.coo_array]) -> None:
         seen = np.concatenate([seen, values])
 
 
-def _read_features(file: Path, item_count: int, directory: Path) -> npt.NDArray[np.floating]:
+def _read_features(
+    file: Path, item_count: int, directory: Path
+) -> tuple[npt.NDArray[np.float32], np.dtype[np.floating]]:
+    """The features as they are stored, ``[N, width]``, and the type the file has them in."""
     try:
         matrix = np.load(file, allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
@@ -156,6 +161,14 @@ def _read_features(file: Path, item_count: int, directory: Path) -> npt.NDArray[
             expected="a whole .npy file of numbers",
             next_step="get the file again from its publisher and compare its size",
         ) from None
+    if not isinstance(matrix, np.ndarray):
+        matrix.close()
+        raise BadInput(
+            file,
+            found="an archive of arrays (.npz)",
+            expected="one array, items x width, in the .npy format",
+            next_step="save the array itself with numpy.save",
+        )
     if matrix.ndim != 2 or matrix.dtype.kind != "f" or matrix.dtype.itemsize > 8 or matrix.shape[1] == 0:
         raise BadInput(
             file,
@@ -170,18 +183,23 @@ def _read_features(file: Path, item_count: int, directory: Path) -> npt.NDArray[
             expected=f"{item_count:,}, one for each item of the matrices in {directory}",
             next_step="take features and interactions from the same publication",
         )
-    bad = ~np.isfinite(matrix).all(axis=1)
+    with np.errstate(over="ignore"):
+        stored = matrix.astype(np.float32)
+    bad = ~np.isfinite(stored).all(axis=1)
     if bad.any():
+        cause = " once stored as float32" if np.isfinite(matrix).all() else ""
         raise BadInput(
             file,
-            found=f"NaN or infinity in {int(bad.sum()):,} rows, the first at row {int(np.argmax(bad))}",
+            found=f"NaN or infinity in {int(bad.sum()):,} rows, the first at row {int(np.argmax(bad))}{cause}",
             expected="finite numbers only",
             next_step="encode those items again, or replace their rows",
         )
-    return np.asarray(matrix)
+    return stored, matrix.dtype
 
 
-def _spec(modality: str, file: Path, matrix: npt.NDArray[np.floating]) -> EmbeddingSpec:
+def _spec(
+    modality: str, file: Path, matrix: npt.NDArray[np.float32], published: np.dtype[np.floating]
+) -> EmbeddingSpec:
     return EmbeddingSpec.model_validate(
         {
             "modality": modality,
@@ -189,7 +207,7 @@ def _spec(modality: str, file: Path, matrix: npt.NDArray[np.floating]) -> Embedd
             "revision": file_sha256(file)[:12],
             "preprocessing": "as published",
             "width": matrix.shape[1],
-            "dtype": "float16" if matrix.dtype == np.float16 else "float32",
+            "dtype": "float16" if published == np.float16 else "float32",
             "normalisation": "none",
         }
     )

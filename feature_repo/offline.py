@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +13,25 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from contracts.clock import utc_now
+from contracts.clock import to_utc, utc_now
+from contracts.current import current_snapshot_id, make_current
 from contracts.errors import NotFound
-from contracts.files import directory_written_whole, write_text_whole
+from contracts.files import directory_written_whole
 from contracts.home import Home
 from contracts.snapshot import Snapshot, TableInfo
 from contracts.tables import check_table
 from feature_repo.raw_tables import RawTables
 
-__all__ = ["current_snapshot", "read_snapshot", "read_table", "snapshot_directory", "write_snapshot"]
+__all__ = [
+    "current_snapshot",
+    "event_period",
+    "read_snapshot",
+    "read_table",
+    "snapshot_directory",
+    "write_snapshot",
+]
 
 _MANIFEST = "snapshot.json"
-_CURRENT = "current.json"
 
 
 def write_snapshot(home: Home, raw: RawTables) -> tuple[Snapshot, bool]:
@@ -34,7 +42,7 @@ def write_snapshot(home: Home, raw: RawTables) -> tuple[Snapshot, bool]:
         raw: The tables.
 
     Returns:
-        The snapshot, and whether it is new; equal data is found again and not written twice.
+        The snapshot, and whether it is new; equal data of the same name is found again and not written twice.
 
     Raises:
         BadInput: A table breaks its schema.
@@ -46,6 +54,7 @@ def write_snapshot(home: Home, raw: RawTables) -> tuple[Snapshot, bool]:
         name: TableInfo(rows=table.num_rows, sha256=_content_hash(table)) for name, table in sorted(raw.tables.items())
     }
     content = {
+        "dataset": raw.dataset,  # whose ids these are: the same tables under another name are other users' data
         "tables": {name: info.sha256 for name, info in infos.items()},
         "embeddings": {modality: spec.model_dump() for modality, spec in sorted(raw.specs.items())},
         "split": raw.split.model_dump(mode="json"),
@@ -69,7 +78,7 @@ def write_snapshot(home: Home, raw: RawTables) -> tuple[Snapshot, bool]:
             (scratch / _MANIFEST).write_text(snapshot.model_dump_json(indent=2), encoding="utf-8")
     else:
         snapshot = read_snapshot(home, snapshot_id)
-    write_text_whole(home.offline / _CURRENT, json.dumps({"snapshot": snapshot_id}))
+    make_current(home, snapshot_id)
     return snapshot, created
 
 
@@ -79,8 +88,8 @@ def current_snapshot(home: Home) -> Snapshot:
     Raises:
         NotFound: Nothing was ingested yet.
     """
-    pointer = home.offline / _CURRENT
-    if not pointer.is_file():
+    snapshot_id = current_snapshot_id(home)
+    if snapshot_id is None:
         home.require()
         raise NotFound(
             f"home {home.root}",
@@ -88,7 +97,7 @@ def current_snapshot(home: Home) -> Snapshot:
             expected="a snapshot of offline tables",
             next_step="run `backbeat ingest simulate` or `backbeat ingest mmssl PATH`",
         )
-    return read_snapshot(home, json.loads(pointer.read_text(encoding="utf-8"))["snapshot"])
+    return read_snapshot(home, snapshot_id)
 
 
 def read_snapshot(home: Home, snapshot_id: str) -> Snapshot:
@@ -134,6 +143,15 @@ def read_table(home: Home, snapshot: Snapshot, name: str, columns: Sequence[str]
             next_step="ingest the data again",
         )
     return pq.read_table(path, columns=list(columns) if columns is not None else None)
+
+
+def event_period(home: Home, snapshot: Snapshot) -> tuple[datetime, datetime]:
+    """First and last event time over all tables of a snapshot."""
+    bounds = [
+        pc.min_max(read_table(home, snapshot, name, ["event_time"])["event_time"]).as_py() for name in snapshot.tables
+    ]
+    known = [bound for bound in bounds if bound["min"] is not None]
+    return to_utc(min(bound["min"] for bound in known)), to_utc(max(bound["max"] for bound in known))
 
 
 def _content_hash(table: pa.Table) -> str:

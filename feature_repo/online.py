@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from contracts.database import Database
-from contracts.errors import NotFound, unknown_name
+from contracts.errors import NotFound
 from contracts.home import Home
 from contracts.settings import Settings
-from feature_repo.definitions import ENTITIES, FEATURE_SERVICES
+from feature_repo.definitions import ENTITIES
 from feature_repo.materialize import materialized_snapshot
-from feature_repo.store import open_store, servers_answer
+from feature_repo.store import applied_definitions, open_store, servers_answer
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -21,22 +21,21 @@ _HISTORY = "user_history:video_ids"
 
 
 class OnlineFeatures:
-    """Reads the online store of the materialized snapshot; opened at the first read, safe to share by threads.
+    """Reads the newest online features of a model's own data set; opened at the first read, safe to share by threads.
+
+    The snapshot is the one :func:`feature_repo.materialize.materialized_snapshot` names: never one of another data
+    set, where equal ids are other users.
 
     Args:
         settings: Name the profile.
         home: Which home.
-        feature_service: The service the model was trained on.
-
-    Raises:
-        NotFound: There is no feature service of that name.
+        trained: Id of the snapshot the model was trained on.
     """
 
-    def __init__(self, settings: Settings, home: Home, feature_service: str) -> None:
-        if feature_service not in FEATURE_SERVICES:
-            raise unknown_name("feature service", feature_service, FEATURE_SERVICES, next_step="train the model again")
+    def __init__(self, settings: Settings, home: Home, trained: str) -> None:
         self._settings = settings
         self._home = home
+        self._trained = trained
         self._store: FeatureStore | None = None
         self._lock = threading.Lock()
 
@@ -47,7 +46,7 @@ class OnlineFeatures:
             user_ids: One or more users; all are read in one round trip.
 
         Raises:
-            NotFound: Nothing was materialized yet.
+            NotFound: Nothing of the model's data set is materialized.
             ServiceUnavailable: A server of the production profile does not answer.
         """
         if not user_ids:
@@ -69,14 +68,19 @@ class OnlineFeatures:
     def _open(self) -> "FeatureStore":
         database = Database(self._settings, self._home)
         try:
-            snapshot_id = materialized_snapshot(database, self._home)
+            snapshot_id = materialized_snapshot(database, self._home, self._trained)
         finally:
             database.close()
-        if snapshot_id is None:
-            raise NotFound(
-                "online features",
-                found="no snapshot materialized",
-                expected="the features of a snapshot in the online store",
-                next_step="run `backbeat features materialize`",
-            )
-        return open_store(self._settings, self._home, snapshot_id)
+        if snapshot_id is not None:
+            store = open_store(self._settings, self._home, snapshot_id)
+            if applied_definitions(store) is not None:
+                return store
+        raise NotFound(
+            f"online features for models of snapshot {self._trained}",
+            found="no snapshot of its data set materialized"
+            if snapshot_id is None
+            else f"snapshot {snapshot_id} gone from the feature store",
+            expected="a snapshot of the data set the model was trained on, in the online store",
+            next_step="ingest that data set again, then run `backbeat features apply` and "
+            "`backbeat features materialize`",
+        )

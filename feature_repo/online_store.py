@@ -67,6 +67,7 @@ class NewestSqliteOnlineStore(SqliteOnlineStore):  # type: ignore[misc]
             data: Entity key, feature values, event time and creation time of each row.
             progress: Told the number of rows at the end.
         """
+        self.update(config, [], [table], [], [], partial=True)  # the file may have been lost since the features applied
         rows = []
         for key, values, event_time, _created in data:
             packed_key = serialize_entity_key(

@@ -19,7 +19,8 @@ def feature_status(settings: Settings, home: Home) -> dict[str, Any]:
 
     Returns:
         ``snapshot``, ``dataset``, ``source``, rows per table, whether its features are ``applied``, the verdict
-        of its newest validation report, the state of its newest materialization, and the snapshot being ``served``.
+        of its newest validation report, the state of its newest materialization, and the snapshot whose features
+        are ``served`` to models of its data set.
 
     Raises:
         NotFound: Nothing was ingested.
@@ -29,7 +30,7 @@ def feature_status(settings: Settings, home: Home) -> dict[str, Any]:
     try:
         report = latest_report(database, snapshot.id)
         newest = latest_job(database, JOB_KIND, snapshot.id)
-        served = materialized_snapshot(database, home)
+        served = materialized_snapshot(database, home, snapshot.id)
     finally:
         database.close()
     return {

@@ -1,6 +1,6 @@
 """``backbeat serve`` and ``backbeat shadow``."""
 
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -58,11 +58,19 @@ def serve(
 
 def _serving(url: str, status: dict[str, Any]) -> str:
     champion = status["champion"]
-    return f"serving {_name(champion)} at {url}\nshadow: {_name(status['shadow'])}"
+    return f"serving {_name(champion)} at {url}\nshadow: {_shadow(status)}"
 
 
 def _name(version: dict[str, Any] | None) -> str:
     return f"{version['model']}, version {version['version']}" if version else "none (no version has that alias)"
+
+
+def _shadow(status: dict[str, Any]) -> str:
+    """The shadow a service has, with its counts, or why it has none."""
+    aside, fault = status["shadow"], status.get("shadow_fault")
+    if fault:
+        return f"none; version {fault['version']} could not be loaded: {fault['fault']}"
+    return _name(aside) + (f"; {_counts(aside)}" if aside else "")
 
 
 @shadow.command()
@@ -99,7 +107,7 @@ def replay(
 
 
 def _current_service(place: "Home", champion: str, aside: str | None) -> str | None:
-    """Address of the running service, where it serves these versions."""
+    """Address of the running service, where it serves these versions or as much of them as can be loaded."""
     from contracts.console import note
     from serving.replay import service_status
     from serving.server import running_server
@@ -108,7 +116,9 @@ def _current_service(place: "Home", champion: str, aside: str | None) -> str | N
     if address is None:
         return None
     status = service_status(address)
-    served = (status["champion"]["version"], status["shadow"] and status["shadow"]["version"])
+    # A shadow that could not be loaded would fail in a service started now, too.
+    second = status["shadow"] or status.get("shadow_fault")
+    served = (status["champion"]["version"], second and second["version"])
     if served == (champion, aside):
         return address
     note(f"the service at {address} was started before the last promotion: restart it to serve version {champion}")
@@ -121,8 +131,7 @@ def _replayed(result: dict[str, Any]) -> str:
         f"{result['ok']} of {result['sent']} requests answered by {_name(status['champion'])}; "
         f"p50 {result['p50_ms']:.1f} ms, p99 {result['p99_ms']:.1f} ms, {result['requests_per_s']:.0f} requests/s"
     ]
-    aside = status["shadow"]
-    lines.append(f"shadow: {_name(aside)}" + (f"; {_counts(aside)}" if aside else ""))
+    lines.append(f"shadow: {_shadow(status)}")
     if status["records"]["lost"]:
         lines.append(f"{status['records']['lost']} rows could not be recorded; see serve.log")
     return "\n".join(lines)
@@ -142,8 +151,9 @@ def report(
 
     Example: `backbeat shadow report --k 10`
     """
-    from contracts.console import emit
+    from contracts.console import emit, note
     from contracts.database import Database
+    from contracts.errors import NotFound
     from serving.comparison import compare, store_comparison
 
     settings, place = _open(home)
@@ -152,12 +162,37 @@ def report(
         document = {"surface": SURFACE, "champion": champion, "shadow": None, f"overlap@{k}": None}
         emit(document, as_json=as_json, text="no version is shadow: nothing to compare the champion with")
         return document
-    with place.writing("backbeat shadow report"):
-        database = Database(settings, place)
-        comparison = compare(database, SURFACE, champion, aside, k)
+    fault = _fault_of(place, aside)
+    with place.writing("backbeat shadow report"), closing(Database(settings, place)) as database:
+        try:
+            comparison = compare(database, SURFACE, champion, aside, k)
+        except NotFound:
+            if fault is None:
+                raise
+            raise NotFound(
+                f"comparison of champion {champion} and shadow {aside} of {SURFACE}",
+                found=f"a service that could not load version {aside}: {fault}",
+                expected="responses recorded while both were served",
+                next_step="make another version shadow, or restore this one and restart the service",
+            ) from None
         document = {"id": store_comparison(database, comparison), **comparison.as_dict()}
+    if fault is not None:
+        note(f"these are earlier requests: the running service could not load shadow version {aside}: {fault}")
     emit(document, as_json=as_json, text=_compared(document))
     return document
+
+
+def _fault_of(place: "Home", aside: str) -> str | None:
+    """Why the running service could not load the shadow; None where it could, or none is running."""
+    from contracts.errors import ServiceUnavailable
+    from serving.replay import service_status
+    from serving.server import running_server
+
+    fault = None
+    if address := running_server(place):
+        with suppress(ServiceUnavailable):  # it has just stopped; the report is of stored rows
+            fault = service_status(address).get("shadow_fault")
+    return str(fault["fault"]) if fault and fault["version"] == aside else None
 
 
 def _holders(settings: "Settings", place: "Home") -> tuple[str, str | None]:
@@ -207,12 +242,14 @@ def status(home: HomeOption = None, as_json: JsonOption = False) -> dict[str, An
     settings, place = _open(home)
     champion, aside = _holders(settings, place)
     address = running_server(place)
+    with closing(Database(settings, place)) as database:
+        latest = latest_comparison(database, SURFACE)
     document = {
         "surface": SURFACE,
         "champion": champion,
         "shadow": aside,
         "service": {"url": address, **service_status(address)} if address else None,
-        "latest_report": latest_comparison(Database(settings, place), SURFACE),
+        "latest_report": latest,
     }
     emit(document, as_json=as_json, text=_state(document))
     return document
@@ -225,7 +262,6 @@ def _state(document: dict[str, Any]) -> str:
         lines.append("service:  none is running on this home")
     else:
         lines.append(f"service:  {service['url']}, champion {_name(service['champion'])}")
-        if service["shadow"]:
-            lines.append(f"          shadow {_name(service['shadow'])}; {_counts(service['shadow'])}")
+        lines.append(f"          shadow {_shadow(service)}")
     lines.append(f"latest comparison, {latest['at'][:19]} UTC:\n{_compared(latest)}" if latest else "not yet compared")
     return "\n".join(lines)

@@ -5,7 +5,7 @@ import time
 import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from contracts.clock import utc_now
@@ -15,7 +15,7 @@ from serving.recommend import Query, Ranker
 from serving.records import Recorder
 from serving.shadow import Shadow, ShadowTask
 
-__all__ = ["Answer", "Engine", "UserFeatures"]
+__all__ = ["Answer", "Engine", "ShadowFault", "UserFeatures"]
 
 
 class UserFeatures(Protocol):
@@ -40,6 +40,14 @@ class Answer:
     latency_ms: float
 
 
+@dataclass(frozen=True)
+class ShadowFault:
+    """Why the version that holds the shadow alias does not answer aside."""
+
+    version: str
+    fault: str
+
+
 class Engine:
     """The champion with its features, recorder and, where there is one, shadow.
 
@@ -49,16 +57,24 @@ class Engine:
         shadow: The version that answers aside, or None.
         features: User features; read once per request.
         recorder: Takes the served lists.
+        shadow_fault: Why there is no shadow although a version has that alias.
     """
 
     def __init__(
-        self, surface: str, champion: Ranker, shadow: Shadow | None, features: UserFeatures, recorder: Recorder
+        self,
+        surface: str,
+        champion: Ranker,
+        shadow: Shadow | None,
+        features: UserFeatures,
+        recorder: Recorder,
+        shadow_fault: ShadowFault | None = None,
     ) -> None:
         self._surface = surface
         self._champion = champion
         self._shadow = shadow
         self._features = features
         self._recorder = recorder
+        self._shadow_fault = shadow_fault
         # One thread: ranking is bound by the processor, and the event loop stays free for health checks.
         self.executor = ThreadPoolExecutor(1, thread_name_prefix="rank")
 
@@ -96,7 +112,7 @@ class Engine:
             self._shadow.offer(task)
 
     def status(self) -> dict[str, Any]:
-        """Which versions serve, and how far the work beside the answers is."""
+        """Which versions serve, why the shadow does not where it should, and how far the work beside the answers is."""
         shadow = self._shadow
         return {
             "surface": self._surface,
@@ -110,6 +126,7 @@ class Engine:
                 "dropped": shadow.dropped,
                 "pending": shadow.pending,
             },
+            "shadow_fault": self._shadow_fault and asdict(self._shadow_fault),
             "records": {
                 "written": self._recorder.written,
                 "lost": self._recorder.lost,

@@ -35,8 +35,8 @@ class Ranker:
 
     The chain has two steps, and every item says which supplied it. ``ranked``: the model's own order; its score is
     the inner product of user and item vector. ``popular``: the most viewed videos, where the model knows nothing of
-    the user (its user vector is zero: an unknown user without a history it can read) or runs out of items; its score
-    is the number of views.
+    the user (its ``can_score`` says no, as of an unknown user without a history it can read) or runs out of items;
+    its score is the number of views.
 
     Args:
         version: The registered version.
@@ -66,7 +66,7 @@ class Ranker:
         banned = self.package.items.rows([*query.history, *query.exclude])
         items = []
         vector = self._user_vector(query)
-        if vector.any():
+        if vector is not None:
             rows, scores = self._index.search(vector, query.k, banned)
             items = self._items(rows, scores, "ranked")
             banned = np.concatenate([banned, rows])
@@ -74,10 +74,14 @@ class Ranker:
             items += self._popular(query.k - len(items), banned)
         return items
 
-    def _user_vector(self, query: Query) -> npt.NDArray[np.float32]:
-        batch = user_batch(self.package, [query.user_id], [list(query.history)])
+    def _user_vector(self, query: Query) -> npt.NDArray[np.float32] | None:
+        """The user's vector, ``[D]``; None where the model has nothing to say about the user."""
+        batch = user_batch(self.package, [query.user_id], [list(query.history)]).to(self._device)
+        model = self.package.recommender
         with torch.inference_mode():
-            return self.package.recommender.user_vectors(batch.to(self._device))[0].float().cpu().numpy()
+            if not model.can_score(batch)[0]:
+                return None
+            return model.user_vectors(batch)[0].float().cpu().numpy()
 
     def _popular(self, k: int, banned: npt.NDArray[np.int64]) -> list[RecommendedItem]:
         depth = k + len(banned)

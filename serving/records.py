@@ -20,7 +20,7 @@ class Recorder:
     """A bounded queue in front of the database and one thread that empties it.
 
     Args:
-        database: The platform's tables.
+        database: The platform's tables; closed with the recorder.
         capacity: Rows that may wait; more are dropped and counted.
         interval_s: Seconds over which rows gather into one transaction.
     """
@@ -49,9 +49,10 @@ class Recorder:
             self.lost += 1
 
     def close(self) -> None:
-        """Write what is waiting, then stop."""
+        """Write what is waiting, then stop and return the database's connections."""
         self._closing.set()
         self._thread.join()
+        self._database.close()
 
     def _write_until_closed(self) -> None:
         while not self._closing.wait(self._interval_s):

@@ -1,5 +1,6 @@
 """The service as a child process: started, found again, and stopped with all its workers."""
 
+import hashlib
 import ipaddress
 import json
 import os
@@ -8,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -43,27 +44,31 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _announcement(home: Home) -> Path:
-    return home.logs / "serve.json"
+def _announcements(home: Home) -> list[Path]:
+    """One file for each ``backbeat serve`` on this home, the last started first."""
+    return sorted(home.logs.glob("serving.*.json"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
 
 
 @contextmanager
 def announced(home: Home, url: str) -> Iterator[None]:
     """For the length of the block, let :func:`running_server` find the server at this address."""
-    write_text_whole(_announcement(home), json.dumps({"url": url}))
+    # A file of this server's own, named by its address: several may serve one home, and stop in any order.
+    own = home.logs / f"serving.{hashlib.sha256(url.encode()).hexdigest()[:12]}.json"
+    write_text_whole(own, json.dumps({"url": url}))
     try:
         yield
     finally:
-        _announcement(home).unlink(missing_ok=True)
+        own.unlink(missing_ok=True)
 
 
 def running_server(home: Home) -> str | None:
-    """Address of the server that ``backbeat serve`` runs on this home, or None where none answers."""
-    path = _announcement(home)
-    if not path.exists():
-        return None
-    url = str(json.loads(path.read_text(encoding="utf-8"))["url"])
-    return url if _answers(url) else None
+    """Address of the last started server that ``backbeat serve`` runs on this home, or None where none answers."""
+    for path in _announcements(home):
+        with suppress(FileNotFoundError):  # its server has just stopped
+            url = str(json.loads(path.read_text(encoding="utf-8"))["url"])
+            if _answers(url):
+                return url
+    return None
 
 
 class Server:

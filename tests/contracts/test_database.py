@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from datetime import datetime
 
 import pytest
@@ -11,7 +13,7 @@ from contracts.clock import to_utc, utc_now
 from contracts.database import SCHEMA_REVISION, Database
 from contracts.errors import BadInput, HomeTooNew, ServiceUnavailable, ValidationFailed
 from contracts.home import Home
-from contracts.jobs import job, latest_job
+from contracts.jobs import job, latest_job, snapshots_done
 from contracts.platform import PlatformBase, ResponseRow, ValidationRow
 from contracts.reports import Finding, SuiteVerdict, ValidationReport, latest_report, require_passed, store_report
 from contracts.settings import Settings, load_settings
@@ -109,3 +111,47 @@ def test_a_job_records_how_it_ended(database: Database, fault: type[BaseExceptio
     assert row.ended_at is not None
     assert latest_job(database, "materialize", "other") is None
     assert (latest_job(database, "materialize", state="done") is None) == (state != "done")
+
+
+KILLED = """
+import sys, time
+from contracts.database import Database
+from contracts.home import Home
+from contracts.jobs import job
+from contracts.settings import load_settings
+settings = load_settings(home=sys.argv[1])
+database = Database(settings, Home.open(settings))
+with job(database, "materialize", "s"), job(database, "other", "s"):
+    print("at work", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_the_next_job_closes_one_whose_process_was_killed(settings: Settings, home: Home, database: Database) -> None:
+    command = [sys.executable, "-c", KILLED, str(home.root)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "at work\n"
+        process.kill()
+    killed = latest_job(database, "materialize", "s")
+    assert killed is not None
+    assert killed.state == "running"
+    with job(database, "materialize", "t"):
+        pass
+    closed = latest_job(database, "materialize", "s")
+    assert closed is not None
+    assert (closed.id, closed.state) == (killed.id, "interrupted")
+    assert closed.ended_at is not None
+    other = latest_job(database, "other")
+    assert other is not None
+    assert other.state == "running", "a job of another kind is not this one's business"
+
+
+def test_the_last_snapshot_done_comes_first(database: Database) -> None:
+    for snapshot in ("a", "b", "a"):
+        with job(database, "materialize", snapshot):
+            pass
+    with pytest.raises(ValueError, match="no"), job(database, "materialize", "c"):
+        raise ValueError("no")
+    assert snapshots_done(database, "materialize") == ["a", "b"]
+    assert snapshots_done(database, "other") == []

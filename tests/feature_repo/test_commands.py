@@ -40,6 +40,9 @@ def test_the_road_to_the_online_store(
     first = run("ingest", "mmssl", str(mmssl_reference), "--name", "tiny", *where)
     assert (first["outcome"], first["dataset"], first["tables"]["videos"]) == ("created", "tiny", 40)
     assert run("ingest", "mmssl", str(mmssl_reference), *where)["outcome"] == "unchanged"
+    renamed = run("ingest", "mmssl", str(mmssl_reference), "--name", "other", *where)
+    assert (renamed["outcome"], renamed["dataset"]) == ("created", "other")
+    assert run("ingest", "mmssl", str(mmssl_reference), *where)["snapshot"] == first["snapshot"]
     assert run("features", "apply", *where)["outcome"] == "applied"
     assert run("features", "status", *where)["materialized"] is None
     passed(database, first["snapshot"])
@@ -94,6 +97,7 @@ SCRIPT = """
 import sys
 from contracts.process import prepare_process
 prepare_process()
+from contracts.current import current_snapshot_id
 from contracts.home import Home
 from contracts.settings import load_settings
 settings = load_settings(home=sys.argv[1])
@@ -106,7 +110,7 @@ with home.writing("test"):
     apply_features(settings, home)
     materialize(settings, home, force=True)
 load_training_frame(settings, home, "m3csr_v1")
-OnlineFeatures(settings, home, "m3csr_v1").user_history(["u1"])
+OnlineFeatures(settings, home, current_snapshot_id(home)).user_history(["u1"])
 import gc
 gc.freeze()
 """

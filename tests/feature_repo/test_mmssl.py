@@ -109,8 +109,20 @@ def test_reads_the_published_data(public_data: Path) -> None:
 def test_names_all_missing_files_at_once(directory: Path) -> None:
     (directory / "valMat.pkl").unlink()
     (directory / "audio_feat.npy").unlink()
-    with pytest.raises(NotFound, match=r"no valMat\.pkl, audio_feat\.npy"):
+    (directory / "image_feat.npy").unlink()
+    with pytest.raises(NotFound, match=r"no valMat\.pkl, features .*at least one of image_feat\.npy, audio_feat\.npy"):
         read_mmssl(directory)
+
+
+@pytest.mark.parametrize("present", [{"image", "text"}, {"text"}, {"audio"}])
+def test_any_one_modality_is_enough(directory: Path, present: set[str]) -> None:
+    np.save(directory / "text_feat.npy", np.ones((40, 3), np.float32))
+    for name in {"image", "audio", "text"} - present:
+        (directory / f"{name}_feat.npy").unlink()
+    raw = read_mmssl(directory)
+    expected = {{"image": "visual", "audio": "acoustic", "text": "textual"}[name] for name in present}
+    assert set(raw.specs) == expected
+    assert {name for name in raw.tables if name.startswith("embedding_")} == {f"embedding_{m}" for m in expected}
 
 
 @pytest.mark.parametrize("name", ["absent", "trnMat.pkl"])
@@ -162,7 +174,22 @@ def test_features_must_be_finite(directory: Path, bad: float) -> None:
         read_mmssl(directory)
 
 
-@pytest.mark.parametrize("bad", [-1.0, 0.0, np.nan, np.inf])
+def test_finite_numbers_that_float32_cannot_hold(directory: Path) -> None:
+    features = np.ones((40, 2))
+    features[5, 0] = 1e300
+    np.save(directory / "image_feat.npy", features)
+    with pytest.raises(BadInput, match="infinity in 1 rows, the first at row 5 once stored as float32"):
+        read_mmssl(directory)
+
+
+def test_an_archive_under_the_name_of_an_array(directory: Path) -> None:
+    with (directory / "image_feat.npy").open("wb") as file:
+        np.savez(file, features=np.ones((40, 2)))
+    with pytest.raises(BadInput, match=r"image_feat\.npy: found an archive of arrays \(\.npz\)"):
+        read_mmssl(directory)
+
+
+@pytest.mark.parametrize("bad", [-1.0, 0.0, np.nan, np.inf, 1e300, 1e-300])
 def test_weights_must_be_positive(directory: Path, bad: float) -> None:
     matrix = load(directory, "trn")
     matrix.data[[4, 9]] = bad

@@ -58,6 +58,7 @@ def test_any_other_value_is_another_snapshot(
         make_platform(EVENTS, users=4),
         make_platform(EVENTS, published=[-H * 999] * 5),
         replace(raw, specs=specs),
+        replace(raw, dataset="another name"),
         replace(raw, split=split),
     ]
     with home.writing("test"):

@@ -1,6 +1,8 @@
 """The online store: what was materialized comes back, newest stays, and every way a run can end is known."""
 
+import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -32,7 +34,7 @@ def expected_histories(raw: RawTables) -> dict[str, list[str]]:
 
 
 def test_histories_read_back_equal(featured: Any) -> None:
-    online = OnlineFeatures(featured.settings, featured.home, "interactions_v1")
+    online = OnlineFeatures(featured.settings, featured.home, featured.snapshot.id)
     expected = expected_histories(featured.raw)
     users = featured.raw.tables["users"]["user_id"].to_pylist()
     assert online.user_history(users) == [expected.get(user, []) for user in users]
@@ -69,7 +71,7 @@ def test_more_rows_than_one_batch_are_all_written(
         materialize(settings, home)
     expected = expected_histories(raw)
     users = sorted(expected)
-    assert OnlineFeatures(settings, home, "vbpr_v1").user_history(users) == [expected[user] for user in users]
+    assert OnlineFeatures(settings, home, snapshot.id).user_history(users) == [expected[user] for user in users]
 
 
 @pytest.fixture
@@ -150,13 +152,8 @@ def test_materialize_needs_a_passed_report_and_applied_features(
     passed(database, snapshot.id)
     with pytest.raises(NotFound, match="backbeat features apply"), home.writing("test"):
         materialize(settings, home)
-    with pytest.raises(NotFound, match=r"no snapshot materialized.*backbeat features materialize"):
-        OnlineFeatures(settings, home, "vbpr_v1").user_history(["user-0"])
-
-
-def test_unknown_feature_service(settings: Settings, home: Home) -> None:
-    with pytest.raises(NotFound, match=r"feature service 'vbpr'.*'vbpr_v1'"):
-        OnlineFeatures(settings, home, "vbpr")
+    with pytest.raises(NotFound, match=r"no snapshot of its data set materialized.*backbeat features materialize"):
+        OnlineFeatures(settings, home, snapshot.id).user_history(["user-0"])
 
 
 @pytest.fixture
@@ -193,8 +190,6 @@ def test_repeating_changes_nothing(settings: Settings, ready: Home, database: Da
 
 
 def test_lost_derived_tables_are_computed_again(settings: Settings, ready: Home) -> None:
-    import shutil
-
     shutil.rmtree(ready.cache)
     with pytest.raises(NotFound, match="backbeat features apply"):
         materialize(settings, ready)
@@ -230,10 +225,12 @@ def test_a_run_that_was_cut_short_is_run_again(
     job = latest_job(database, JOB_KIND)
     assert job is not None
     assert job.state == state
-    assert materialized_snapshot(database, ready) is None
+    assert materialized_snapshot(database, ready, current_snapshot(ready).id) is None
     monkeypatch.undo()
     assert materialize(settings, ready)["outcome"] == "materialized"
-    assert OnlineFeatures(settings, ready, "vbpr_v1").user_history(["user-0"]) == [["video-0", "video-2"]]
+    assert OnlineFeatures(settings, ready, current_snapshot(ready).id).user_history(["user-0"]) == [
+        ["video-0", "video-2"]
+    ]
 
 
 def test_a_repeated_run_cut_short_does_not_stop_serving(
@@ -248,7 +245,57 @@ def test_a_repeated_run_cut_short_does_not_stop_serving(
     monkeypatch.setattr(NewestSqliteOnlineStore, "online_write_batch", interrupted)
     with pytest.raises(KeyboardInterrupt):
         materialize(settings, ready, force=True)
-    assert OnlineFeatures(settings, ready, "vbpr_v1").user_history(["user-0"]) == [["video-0", "video-2"]]
+    assert OnlineFeatures(settings, ready, current_snapshot(ready).id).user_history(["user-0"]) == [
+        ["video-0", "video-2"]
+    ]
+
+
+def test_a_lost_feature_store_is_filled_again(settings: Settings, ready: Home) -> None:
+    snapshot = current_snapshot(ready).id
+    materialize(settings, ready)
+    for lost in (ready.feast / "online.db", ready.feast):
+        if lost.is_dir():
+            shutil.rmtree(lost)
+            with pytest.raises(NotFound, match=r"gone from the feature store.*backbeat features apply"):
+                OnlineFeatures(settings, ready, snapshot).user_history(["user-0"])
+            with pytest.raises(NotFound, match="backbeat features apply"):
+                materialize(settings, ready)
+        else:
+            lost.unlink()
+        apply_features(settings, ready)
+        assert materialize(settings, ready)["outcome"] == "materialized"
+        assert materialize(settings, ready)["outcome"] == "unchanged"
+        assert OnlineFeatures(settings, ready, snapshot).user_history(["user-0"]) == [["video-0", "video-2"]]
+
+
+def test_two_data_sets_in_one_home_never_mix(
+    settings: Settings, ready: Home, database: Database, passed: Callable[..., None], make_platform: Callable[..., Any]
+) -> None:
+    """Both know user-0 and video-4. A model reads the newest features of its own data, whichever is current."""
+    materialize(settings, ready)
+    mine = current_snapshot(ready).id
+    other = replace(make_platform([(0, 4, -90 * H), (1, 3, -80 * H)]), dataset="other")
+    theirs, _ = write_snapshot(ready, other)
+    read = OnlineFeatures(settings, ready, mine).user_history
+    with pytest.raises(NotFound, match="no snapshot of its data set materialized"):
+        OnlineFeatures(settings, ready, theirs.id).user_history(["user-0"])
+    apply_features(settings, ready)
+    passed(database, theirs.id)
+    materialize(settings, ready)
+    assert read(["user-0"]) == [["video-0", "video-2"]]
+    assert OnlineFeatures(settings, ready, mine).user_history(["user-0"]) == [["video-0", "video-2"]]
+    assert OnlineFeatures(settings, ready, theirs.id).user_history(["user-0"]) == [["video-4"]]
+    newer, _ = write_snapshot(ready, make_platform([*EVENTS, (0, 1, 40 * H)]))
+    assert materialized_snapshot(database, ready, mine) == mine, "not before it is materialized"
+    apply_features(settings, ready)
+    passed(database, newer.id)
+    materialize(settings, ready)
+    assert OnlineFeatures(settings, ready, mine).user_history(["user-0"]) == [["video-0", "video-2", "video-1"]]
+    write_snapshot(ready, other)
+    assert materialized_snapshot(database, ready, mine) == newer.id, "the newest of the same data"
+    shutil.rmtree(ready.offline / mine)
+    assert materialized_snapshot(database, ready, mine) == mine, "whose data is unknown reads its own features only"
+    assert materialized_snapshot(database, ready, "never seen") is None
 
 
 def test_a_new_snapshot_is_served_when_it_is_materialized(
@@ -258,8 +305,8 @@ def test_a_new_snapshot_is_served_when_it_is_materialized(
     materialize(settings, ready)
     first = current_snapshot(ready).id
     second, _ = write_snapshot(ready, make_platform([(0, 4, -90 * H), (1, 3, -80 * H)]))
-    assert materialized_snapshot(database, ready) == first
-    reader = OnlineFeatures(settings, ready, "vbpr_v1")
+    assert materialized_snapshot(database, ready, first) == first
+    reader = OnlineFeatures(settings, ready, first)
     assert reader.user_history(["user-0"]) == [["video-0", "video-2"]]
     apply_features(settings, ready)
     passed(database, second.id)
@@ -268,7 +315,7 @@ def test_a_new_snapshot_is_served_when_it_is_materialized(
     reader.close()
     assert reader.user_history(["user-0", "user-1", "user-2"]) == [["video-4"], ["video-3"], []]
     write_snapshot(ready, make_platform(EVENTS))
-    assert materialized_snapshot(database, ready) == first, "back to the first data"
+    assert materialized_snapshot(database, ready, first) == first, "back to the first data"
 
 
 def test_production_addresses_are_asked_for(home: Home) -> None:

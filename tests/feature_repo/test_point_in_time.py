@@ -1,7 +1,8 @@
-"""No feature knows the future: derived tables and training frame against loops too simple to be wrong."""
+"""No behaviour knows the future: derived tables and training frame against loops too simple to be wrong."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +16,9 @@ from feature_repo.derived import ensure_derived, user_history, video_popularity
 from feature_repo.frame import TrainingFrame, load_test_pairs, load_training_frame
 from feature_repo.offline import write_snapshot
 from feature_repo.raw_tables import RawTables, microseconds
+
+CUT = datetime(2025, 3, 1, tzinfo=UTC)
+"""As in ``conftest.py``."""
 
 S, US, H, D = timedelta(seconds=1), timedelta(microseconds=1), timedelta(hours=1), timedelta(days=1)
 
@@ -36,7 +40,7 @@ EDGES = [
     (2, 1, 2 * D),
     (2, 0, 3 * D),  # twice in test
 ]
-PUBLISHED = [-30 * D, -30 * D, -US, 0 * H, S]
+PUBLISHED = [-30 * D, -30 * D, -US, 0 * H, 9 * D]
 
 
 def oracle_history(events: pa.Table) -> dict[tuple[str, int], tuple[list[str], list[int]]]:
@@ -122,12 +126,12 @@ def test_frame_at_the_edges(settings: Settings, home: Home, frame: TrainingFrame
     assert (frame.history[:, 6:] == -1).all()
     assert frame.users.ids([0, 2]) == ["user-0", "user-2"]
     assert frame.items.ids([4]) == ["video-4"]
-    # Vectors: videos 3 and 4 appear at the cut or later; odd videos have no sound.
+    # Videos 3 and 4 appear at the cut or after the last event, and have their content; odd videos have no sound.
     assert list(frame.modalities) == ["acoustic", "visual"]
-    assert frame.missing["visual"].tolist() == [False, False, False, True, True]
-    assert frame.missing["acoustic"].tolist() == [False, True, False, True, True]
-    assert frame.modalities["visual"].tolist() == [[0, 0], [1, 1], [2, 2], [0, 0], [0, 0]]
-    assert frame.modalities["acoustic"].tolist() == [[0], [0], [-2], [0], [0]]
+    assert frame.missing["visual"].tolist() == [False] * 5
+    assert frame.missing["acoustic"].tolist() == [False, True, False, True, False]
+    assert frame.modalities["visual"].tolist() == [[0, 0], [1, 1], [2, 2], [3, 3], [4, 4]]
+    assert frame.modalities["acoustic"].tolist() == [[0], [0], [-2], [0], [-4]]
     assert frame.modalities["visual"].dtype == np.float32
     assert frame.specs == {name: frame.snapshot.embeddings[name] for name in ("acoustic", "visual")}
     only_events = load_training_frame(settings, home, "interactions_v1", frame.snapshot)
@@ -157,6 +161,37 @@ def test_frame_equals_the_oracle_on_a_busy_platform(
         assert frame.items.ids(history[history >= 0]) == expected.get(user, [])
     views = before["video_id"].to_pylist()
     assert frame.popularity.tolist() == [views.count(video) for video in frame.items.ids(range(5))]
+
+
+def test_content_is_the_newest_and_behaviour_that_of_training(
+    settings: Settings, home: Home, make_platform: Callable[..., RawTables]
+) -> None:
+    """Videos encoded again, before and after the cut, against a loop over all rows."""
+    rng = np.random.default_rng(5)
+    raw = make_platform(EDGES)
+    table, parts = raw.tables["embedding_visual"], []
+    for moment in (-2 * D, -US, 0 * H, D, 30 * D):
+        rows = np.flatnonzero(rng.random(table.num_rows) < 0.6)
+        again = table.take(pa.array(rows))
+        times = pa.array([CUT + moment] * len(rows), again.schema.field("event_time").type)
+        vectors = pa.array([[float(v), moment / S] for v in rows], again.schema.field("vector").type)
+        again = again.set_column(again.schema.get_field_index("event_time"), again.schema.field("event_time"), times)
+        parts.append(again.set_column(again.schema.get_field_index("vector"), again.schema.field("vector"), vectors))
+    encoded = pa.concat_tables([table, *parts])
+    with home.writing("test"):
+        write_snapshot(home, replace(raw, tables=raw.tables | {"embedding_visual": encoded}))
+        apply_features(settings, home)
+    frame = load_training_frame(settings, home, "vbpr_v1")
+    newest: dict[str, tuple[int, list[float]]] = {}
+    for row in encoded.to_pylist():
+        newest[row["video_id"]] = max(
+            newest.get(row["video_id"], (0, [])), (microseconds(row["event_time"]), row["vector"])
+        )
+    expected = np.array([newest[video][1] for video in frame.items.ids(range(5))], np.float32)
+    np.testing.assert_array_equal(frame.modalities["visual"], expected)
+    assert (expected[:, 1] == 30 * D / S).any()
+    assert frame.popularity.tolist() == [3, 2, 2, 1, 0]
+    assert frame.history[:, :6].tolist() == [[0, 1, 2, 3, 0, -1], [1, 0, 2, -1, -1, -1], [-1] * 6]
 
 
 def test_unknown_ids_are_left_out(settings: Settings, home: Home, make_platform: Callable[..., RawTables]) -> None:

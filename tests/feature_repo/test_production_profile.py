@@ -62,10 +62,11 @@ def test_the_road_on_servers(production: Settings, passed: Callable[..., None]) 
             assert apply_features(production, home)["outcome"] == "unchanged"
             passed(database, snapshot.id)
             assert materialize(production, home)["outcome"] == "materialized"
+            assert materialize(production, home)["outcome"] == "unchanged"
             assert materialize(production, home, force=True)["outcome"] == "materialized"
             events = raw.tables["interactions"].to_pandas()
             expected = events.groupby("user_id")["video_id"].apply(lambda ids: ids.tolist()[-50:])
-            online = OnlineFeatures(production, home, "m3csr_v1")
+            online = OnlineFeatures(production, home, snapshot.id)
             assert online.user_history([*expected.index, "nobody"]) == [*expected, []]
             online.close()
             frame = load_training_frame(production, home, "m3csr_v1")
