@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from contracts.errors import BadInput
+from contracts.errors import BadInput, TrainingDiverged
 from contracts.protocol import ProtocolFingerprint
 from contracts.snapshot import Snapshot
 from training.metrics import ndcg, precision, recall
@@ -39,6 +39,8 @@ def evaluate(
 ) -> dict[str, float]:
     """Mean metrics over the users who have a held-out item.
 
+    A user whom the model cannot score has no ranking, and so no hit.
+
     Args:
         model: A fitted model.
         frame: Gives each user's history and the training items that are no candidates.
@@ -50,6 +52,7 @@ def evaluate(
 
     Raises:
         BadInput: There are no pairs.
+        TrainingDiverged: A score is NaN or infinite; a ranking by such scores would mean nothing.
     """
     if len(pairs) == 0:
         raise BadInput(
@@ -69,16 +72,28 @@ def evaluate(
             rows = users[start : start + _CHUNK]
             batch = UserBatch(torch.from_numpy(rows), torch.from_numpy(frame.history[rows])).to(device)
             scores = model.user_vectors(batch) @ items.T if items is not None else model.score(batch)
+            _require_finite(model, scores)
             width = scores.shape[1]
             scores.view(-1)[seen.flat(rows, width).to(device)] = -torch.inf
             top = scores.topk(min(k, width), dim=1).indices
             wanted = torch.zeros(scores.shape, dtype=torch.bool, device=device)
             wanted.view(-1)[held_out.flat(rows, width).to(device)] = True
-            hits = wanted.gather(1, top)
+            hits = wanted.gather(1, top) & model.can_score(batch).unsqueeze(1)
             count = torch.from_numpy(relevant[start : start + _CHUNK]).to(device)
             totals += torch.stack([recall(hits, count).sum(), precision(hits, k).sum(), ndcg(hits, count, k).sum()])
     means = (totals / len(users)).tolist()
     return dict(zip((f"recall_at_{k}", f"precision_at_{k}", f"ndcg_at_{k}"), means, strict=True))
+
+
+def _require_finite(model: Recommender, scores: torch.Tensor) -> None:
+    low, high = scores.aminmax()  # NaN wins both: one pass, and no second matrix.
+    if not (torch.isfinite(low) & torch.isfinite(high)):
+        raise TrainingDiverged(
+            f"{type(model).__name__}: scores",
+            found=f"values from {float(low)} to {float(high)}",
+            expected="finite numbers",
+            next_step="train it with a lower `--set learning_rate=RATE`",
+        )
 
 
 class _Grouped:

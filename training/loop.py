@@ -38,14 +38,14 @@ def fit_pairwise(
         on_epoch: Called after each epoch.
 
     Raises:
-        TrainingDiverged: A loss term became NaN or infinite.
+        TrainingDiverged: A loss term, a tensor of the model or a score became NaN or infinite.
         BadInput: A user has seen every item, or there are no validation pairs.
     """
     started = time.perf_counter()
     config, device = model.config, model.device
     initial, order = (int(state) for state in np.random.SeedSequence(seed).generate_state(2))
     with _deterministic(device):
-        model.prepare(frame, torch.Generator().manual_seed(initial))
+        model.begin(frame, torch.Generator().manual_seed(initial))
         pairs = torch.from_numpy(frame.train).to(device)
         sampler = UniformNegatives(pairs, len(frame.users), len(frame.items))
         generator = torch.Generator(device).manual_seed(order)
@@ -55,6 +55,7 @@ def fit_pairwise(
         for epoch in range(1, config.max_epochs + 1):
             losses = _one_pass(model, optimizer, pairs, sampler, generator)
             model.refresh()
+            _require_finite(model)
             report = EpochReport(epoch, losses, evaluate(model, frame, frame.validation))
             if best is None or report.validation[STOPPING_METRIC] > best.validation[STOPPING_METRIC]:
                 best, state = report, copy.deepcopy(model.state_dict())
@@ -87,7 +88,7 @@ def _one_pass(
     batches = torch.split(shuffled, model.config.batch_size)
     for batch in batches:
         users, positives = batch[:, 0].contiguous(), batch[:, 1].contiguous()
-        negatives, _ = sampler.sample(users, generator)
+        negatives, _ = sampler.sample(users, generator)  # BPR has no use for the log-probabilities.
         terms = model.loss_terms(users, positives, negatives)
         loss = torch.stack(list(terms.values())).sum()
         if not torch.isfinite(loss):
@@ -104,10 +105,24 @@ def _one_pass(
 def _diverged(model: "PairwiseRecommender", terms: dict[str, Tensor]) -> TrainingDiverged:
     values = {name: float(term.detach()) for name, term in terms.items()}
     name, value = next(((n, v) for n, v in values.items() if not math.isfinite(v)), ("sum", math.inf))
+    return _divergence(model, f"loss term {name!r}", found=str(value), expected="a finite number")
+
+
+def _require_finite(model: "PairwiseRecommender") -> None:
+    """The last step of an epoch has no loss after it that would show what it did."""
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point() and not (finite := torch.isfinite(tensor)).all():
+            count = int((~finite).sum())
+            raise _divergence(
+                model, f"tensor {name!r}", found=f"{count:,} values NaN or infinite", expected="finite numbers"
+            )
+
+
+def _divergence(model: "PairwiseRecommender", part: str, *, found: str, expected: str) -> TrainingDiverged:
     return TrainingDiverged(
-        f"{type(model).__name__}: loss term {name!r}",
-        found=str(value),
-        expected="a finite number",
+        f"{type(model).__name__}: {part}",
+        found=found,
+        expected=expected,
         next_step=f"lower `--set learning_rate={model.config.learning_rate:g}` and train again",
     )
 

@@ -1,4 +1,8 @@
-"""Negative items for pairwise losses."""
+"""Negative items for losses that compare.
+
+A sampler has ``sample(users, generator)``, which returns items and the log-probability of each draw: a sampled softmax
+has to correct its scores by it. BPR does without.
+"""
 
 import torch
 from torch import Tensor

@@ -8,18 +8,37 @@ from torch import Tensor
 
 from training.config import PairwiseConfig
 from training.loop import fit_pairwise
-from training.recommender import FitReport, OnEpoch, Recommender, UserBatch
+from training.recommender import Catalogue, FitReport, OnEpoch, Recommender, UserBatch
 
 if TYPE_CHECKING:
     from feature_repo.frame import TrainingFrame
 
-__all__ = ["PairwiseRecommender", "known_rows"]
+__all__ = ["PairwiseRecommender"]
 
 
 class PairwiseRecommender(Recommender):
-    """A recommender that the shared loop can train: it says how to start and what a batch costs."""
+    """A recommender that the shared loop can train: it says how to start and what a batch costs.
+
+    The ID vector of a user or item without a training pair is what initialisation and negative draws left there. No
+    score may come from it: the model keeps which rows were trained, and scoring reads ID tables through
+    :meth:`trained_users_of` and :meth:`trained_items_of`.
+    """
 
     config: PairwiseConfig
+
+    def __init__(self, config: PairwiseConfig, catalogue: Catalogue) -> None:
+        super().__init__(config, catalogue)
+        self.register_buffer("user_trained", torch.zeros(catalogue.users, dtype=torch.bool))
+        self.register_buffer("item_trained", torch.zeros(catalogue.items, dtype=torch.bool))
+        self.user_trained: Tensor
+        self.item_trained: Tensor
+
+    def begin(self, frame: "TrainingFrame", generator: torch.Generator) -> None:
+        """Note which users and items have a training pair, and :meth:`prepare`."""
+        for column, trained in enumerate((self.user_trained, self.item_trained)):
+            trained.zero_()
+            trained[torch.from_numpy(frame.train[:, column]).to(trained.device)] = True
+        self.prepare(frame, generator)
 
     @abstractmethod
     def prepare(self, frame: "TrainingFrame", generator: torch.Generator) -> None:
@@ -36,7 +55,18 @@ class PairwiseRecommender(Recommender):
         """Train with the shared loop, see :func:`training.loop.fit_pairwise`."""
         return fit_pairwise(self, frame, seed=seed, on_epoch=on_epoch)
 
+    def can_score(self, batch: UserBatch) -> Tensor:
+        """Whether each user is known and has a training pair, bool ``[B]``."""
+        return self.is_trained(batch)
 
-def known_rows(table: Tensor, batch: UserBatch) -> Tensor:
-    """Rows of a user table for a batch, zeros for unknown users, ``[B, D]``."""
-    return table[batch.rows.clamp(min=0)] * (batch.rows >= 0).unsqueeze(1)
+    def is_trained(self, batch: UserBatch) -> Tensor:
+        """Whether each user has a row that training has seen, bool ``[B]``."""
+        return (batch.rows >= 0) & self.user_trained[batch.rows.clamp(min=0)]
+
+    def trained_users_of(self, table: Tensor, batch: UserBatch) -> Tensor:
+        """Rows of a user table ``[U, D]`` for a batch, zeros for users who were not trained, ``[B, D]``."""
+        return table[batch.rows.clamp(min=0)] * self.is_trained(batch).unsqueeze(1)
+
+    def trained_items_of(self, table: Tensor) -> Tensor:
+        """An item table ``[N, D]`` with zeros for items that were not trained."""
+        return table * self.item_trained.unsqueeze(1)

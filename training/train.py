@@ -24,6 +24,7 @@ from training.loop import STOPPING_METRIC
 from training.models import ModelEntry, model_entry
 from training.packages import write_package
 from training.recommender import Catalogue, EpochReport, FitReport, Recommender
+from training.sources import sources_digest
 from training.tracking import TrackedRun, Tracker
 
 __all__ = ["SURFACE", "TrainedVersion", "train", "training_key"]
@@ -53,12 +54,16 @@ class _Plan:
     entry: ModelEntry
     config: RecommenderConfig
     seed: int
+    device: str
+    """Type of the device, ``cpu`` or ``cuda``."""
     snapshot: Snapshot
     report: ValidationReport
 
     @property
     def key(self) -> str:
-        return training_key(self.name, self.config, self.seed, self.snapshot, self.entry.feature_service)
+        return training_key(
+            self.name, self.config, self.seed, self.snapshot, self.entry.feature_service, device=self.device
+        )
 
     @property
     def tags(self) -> dict[str, str]:
@@ -76,8 +81,15 @@ class _Plan:
         }
 
 
-def training_key(model: str, config: RecommenderConfig, seed: int, snapshot: Snapshot, feature_service: str) -> str:
-    """Hash of everything that decides the outcome of a training; equal keys need no second training."""
+def training_key(
+    model: str, config: RecommenderConfig, seed: int, snapshot: Snapshot, feature_service: str, *, device: str
+) -> str:
+    """Hash of what decides the outcome of a training; equal keys need no second training.
+
+    Data, options, seed, protocol, the code (:func:`training.sources.sources_digest`), the versions of the libraries
+    it stands on, and the type of the device. Not the processor and its number of threads, which can
+    move the last digits of a sum, far less than another seed does.
+    """
     facts = {
         "model": model,
         "config": config.model_dump(mode="json"),
@@ -85,7 +97,9 @@ def training_key(model: str, config: RecommenderConfig, seed: int, snapshot: Sna
         "snapshot": snapshot.id,
         "feature_service": feature_service,
         "protocol": protocol_of(snapshot).digest,
-        "backbeat": library_versions().get("backbeat", "unknown"),
+        "sources": sources_digest(),
+        "libraries": library_versions(),
+        "device": device,
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
@@ -106,13 +120,13 @@ def train(
         model: A name in :data:`training.models.MODELS`.
         overrides: Options that differ from the model's defaults.
         seed: Fixes everything random. On the CPU equal seeds give equal metrics.
-        force: Train again even where the same training has a version.
+        force: Train again even where the same training, by :func:`training_key`, has a version.
 
     Raises:
         NotFound: The model or an option is unknown, or there is no snapshot.
         BadInput: An option has an impossible value, or the device is not there.
         ValidationFailed: The snapshot has no passed validation report.
-        TrainingDiverged: A loss term became NaN or infinite; the run is marked FAILED.
+        TrainingDiverged: A loss term, a weight or a score became NaN or infinite; the run is marked FAILED.
         StorageFull: The package did not fit on the disk; nothing is registered.
     """
     entry = model_entry(model)
@@ -120,7 +134,7 @@ def train(
     device = prepare_torch(settings)
     snapshot = current_snapshot(home)
     report = require_passed(Database(settings, home), snapshot.id)
-    plan = _Plan(model, entry, config, seed, snapshot, report)
+    plan = _Plan(model, entry, config, seed, device.type, snapshot, report)
     tracker = Tracker(settings, home)
     if not force and (known := tracker.find(SURFACE, plan.key)) is not None:
         version, run_id, metrics = known

@@ -1,6 +1,7 @@
 """The contract suite: what every model in MODELS must do, whatever it is. A new model inherits these tests."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from contracts.errors import BadInput
 from feature_repo.frame import TrainingFrame
 from training.evaluation import evaluate
 from training.models import MODELS
+from training.pairwise import PairwiseRecommender
 from training.recommender import PADDING, Catalogue, EpochReport, FitReport, Recommender, UserBatch
 
 OPTIONS: dict[str, Any] = {"dimension": 16, "batch_size": 128, "learning_rate": 0.02, "max_epochs": 15}
@@ -164,6 +166,48 @@ def test_another_seed_is_another_model(name: str, model: Recommender, frame: Tra
         other.fit(frame, seed=1)
     same = all(torch.equal(a, b) for a, b in zip(other.state().values(), model.state().values(), strict=True))
     assert same == (name == "popularity")
+
+
+@pytest.fixture(scope="module")
+def fitted_with_strangers(name: str, frame: TrainingFrame) -> tuple[Recommender, TrainingFrame]:
+    """A model fitted on data in which user 0 has watched nothing, and nobody has watched videos 4 and 5."""
+    cold = (frame.train[:, 0] == 0) | np.isin(frame.train[:, 1], [4, 5])
+    history = np.where(np.isin(frame.history, [4, 5]), PADDING, frame.history)
+    history[0] = PADDING
+    history = np.take_along_axis(history, np.argsort(history == PADDING, axis=1, kind="stable"), axis=1)
+    train = frame.train[~cold]
+    views = np.bincount(train[:, 1], minlength=len(frame.items))
+    strangers = replace(frame, train=train, history=history, popularity=views)
+    model = build(name, strangers)
+    with torch.enable_grad():
+        model.fit(strangers, seed=0)
+    return model, strangers
+
+
+def test_nothing_is_said_to_users_without_training_events(
+    fitted_with_strangers: tuple[Recommender, TrainingFrame], name: str
+) -> None:
+    model, frame = fitted_with_strangers
+    some = batch(frame, [0, 1])
+    assert model.can_score(some).tolist() == [name == "popularity", True]
+    assert model.user_vectors(some)[0].any() == (name == "popularity")
+    # With a history meanwhile, a model that reads it treats the user as any other whom it does not know.
+    later = UserBatch(torch.tensor([0, PADDING]), torch.tensor([[7, 11], [7, 11]]))
+    assert torch.equal(*model.user_vectors(later))
+    assert model.can_score(later).unique().numel() == 1
+
+
+def test_videos_without_training_events_keep_no_random_id_vector(
+    fitted_with_strangers: tuple[Recommender, TrainingFrame],
+) -> None:
+    model, _ = fitted_with_strangers
+    if not isinstance(model, PairwiseRecommender):
+        return
+    # In every model that has one, the ID part comes first.
+    ids, others = model.item_vectors().tensor_split([model.config.dimension], dim=1)
+    assert not ids[[4, 5]].any()
+    assert ids[[0, 1, 2, 3]].any(1).all()
+    assert others.isfinite().all()
 
 
 @pytest.mark.gpu

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from contracts.errors import BadInput
+from contracts.errors import BadInput, TrainingDiverged
 from contracts.snapshot import Snapshot, SplitInstants
 from contracts.vocabulary import Vocabulary
 from feature_repo.frame import TrainingFrame
@@ -117,6 +117,25 @@ def test_nothing_held_out_is_refused(frame: TrainingFrame) -> None:
     model = Fixed(torch.ones(len(frame.users), 1), torch.ones(len(frame.items), 1))
     with pytest.raises(BadInput, match="snapshot blocks: found no held-out pairs to rank"):
         evaluate(model, frame, np.empty((0, 2), dtype=np.int64))
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("kind", [Fixed, Scorer])
+def test_scores_that_are_not_finite_are_refused(frame: TrainingFrame, kind: type[Fixed], value: float) -> None:
+    items = torch.ones(len(frame.items), 1)
+    items[frame.train[0, 1]] = value  # Even where the ranking leaves the item out.
+    with pytest.raises(TrainingDiverged, match=f"{kind.__name__}: scores: found values from .*; expected finite"):
+        evaluate(kind(torch.ones(len(frame.users), 1), items), frame, frame.validation)
+
+
+def test_users_whom_the_model_cannot_score_have_no_hit(frame: TrainingFrame) -> None:
+    class Half(Fixed):
+        def can_score(self, batch: UserBatch) -> Tensor:
+            return batch.rows % 2 == 0
+
+    ones = torch.ones(len(frame.users), 1), torch.ones(len(frame.items), 1)
+    assert evaluate(Fixed(*ones), frame, frame.validation, k=64)["recall_at_64"] == 1.0
+    assert evaluate(Half(*ones), frame, frame.validation, k=64)["recall_at_64"] == 0.5
 
 
 def test_protocol_names_snapshot_split_and_candidates(frame: TrainingFrame) -> None:

@@ -28,6 +28,22 @@ def test_experiments_name_models_and_their_options() -> None:
         MODELS[experiment.model].config(**experiment.overrides)
 
 
+def test_the_plain_reading_stands_beside_the_tuned_one() -> None:
+    plain, tuned = (EXPERIMENTS[f"m3csr-{part}tiktok"] for part in ("plain-", ""))
+    config = MODELS["m3csr"].config
+    given = config(**plain.overrides)
+    assert (given.variant, config(**tuned.overrides).variant) == ("plain", "tuned")
+    # Section 5.1.4 of the paper.
+    values = ("dimension", "batch_size", "learning_rate", "orthogonality", "regularisation", "temperature", "patience")
+    assert [getattr(given, name) for name in values] == [64, 1024, 1e-3, 1e-6, 1e-5, 0.07, 10]
+    assert plain.paper == tuned.paper
+
+
+def test_experiments_of_one_model_differ_in_their_variant() -> None:
+    kinds = [(e.model, e.data, MODELS[e.model].config(**e.overrides).variant) for e in EXPERIMENTS.values()]
+    assert len(set(kinds)) == len(kinds)
+
+
 def test_mean_and_sample_deviation_by_hand() -> None:
     rows = summarise("vbpr-tiktok", [trained(0.04), trained(0.05), trained(0.06)], [0, 1, 2])
     assert [r["metric"] for r in rows] == ["recall@20", "precision@20", "ndcg@20"]

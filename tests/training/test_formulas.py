@@ -22,7 +22,7 @@ USERS, ITEMS = [0, 3, 17], [2, 5, 40]
 def prepared(model: PairwiseRecommender, frame: TrainingFrame) -> PairwiseRecommender:
     """Initialised, and moved away from the start so that no parameter is zero."""
     generator = torch.Generator().manual_seed(0)
-    model.prepare(frame, generator)
+    model.begin(frame, generator)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))

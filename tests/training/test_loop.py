@@ -71,6 +71,24 @@ def test_finite_terms_with_an_infinite_sum_are_refused(frame: TrainingFrame) -> 
         fit_pairwise(Huge(MfConfig(), Catalogue.of(frame)), frame, seed=0)
 
 
+def test_a_last_step_that_diverges_does_not_go_unnoticed(frame: TrainingFrame) -> None:
+    # One epoch of one batch: no later loss shows what the step did. The parameters are finite, the scores are not.
+    options = {"learning_rate": 1e30, "max_epochs": 1, "batch_size": 4096}
+    with pytest.raises(TrainingDiverged, match=r"MatrixFactorisation: scores: found values from .*; expected finite"):
+        fit_pairwise(mf(frame, **options), frame, seed=0)
+
+
+def test_a_tensor_that_is_not_finite_is_named(frame: TrainingFrame) -> None:
+    class Late(MatrixFactorisation):
+        def refresh(self) -> None:
+            with torch.no_grad():
+                self.bias[:2] = torch.tensor([[torch.nan], [torch.inf]])
+
+    model = Late(MfConfig(max_epochs=1), Catalogue.of(frame))
+    with pytest.raises(TrainingDiverged, match="Late: tensor 'bias': found 2 values NaN or infinite; expected finite"):
+        fit_pairwise(model, frame, seed=0)
+
+
 @pytest.mark.parametrize("before", [False, True])
 def test_torch_is_left_as_it_was(frame: TrainingFrame, before: bool) -> None:
     torch.use_deterministic_algorithms(before)

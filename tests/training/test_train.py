@@ -24,9 +24,10 @@ from feature_repo.apply import apply_features
 from feature_repo.mmssl import read_mmssl
 from feature_repo.offline import current_snapshot, write_snapshot
 from training.evaluation import protocol_of
+from training.models.mf import MfConfig
 from training.packages import check_golden, load_package
 from training.tracking import TrackedRun
-from training.train import TrainedVersion, train
+from training.train import TrainedVersion, train, training_key
 
 SMALL = {"dimension": 8, "max_epochs": 3}
 
@@ -130,6 +131,43 @@ def test_the_same_training_is_not_done_twice(ready: str, settings: Settings, hom
     assert train(settings, home, "popularity").version == "3"
 
 
+def test_a_version_is_not_reused_by_other_code(
+    ready: str, settings: Settings, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(settings, home, "popularity")
+    monkeypatch.setattr("training.train.sources_digest", lambda: "other")
+    trained = train(settings, home, "popularity")
+    assert (trained.version, trained.reused) == ("2", False)
+
+
+def test_everything_that_decides_the_outcome_is_in_the_key(
+    ready: str, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = current_snapshot(home)
+    other = snapshot.model_copy(update={"id": "other"})
+    service = "interactions_v1"
+
+    def keys() -> list[str]:
+        return [
+            training_key("mf", MfConfig(), 0, snapshot, service, device="cpu"),
+            training_key("popularity", MfConfig(), 0, snapshot, service, device="cpu"),
+            training_key("mf", MfConfig(dimension=8), 0, snapshot, service, device="cpu"),
+            training_key("mf", MfConfig(), 1, snapshot, service, device="cpu"),
+            training_key("mf", MfConfig(), 0, other, service, device="cpu"),
+            training_key("mf", MfConfig(), 0, snapshot, "vbpr_v1", device="cpu"),
+            training_key("mf", MfConfig(), 0, snapshot, service, device="cuda"),
+        ]
+
+    found = keys()
+    assert len(set(found)) == len(found)
+    assert keys() == found
+    with monkeypatch.context() as patch:
+        patch.setattr("training.train.sources_digest", lambda: "other")
+        assert not set(keys()) & set(found)
+    monkeypatch.setattr("training.train.library_versions", lambda: {"torch": "0"})
+    assert not set(keys()) & set(found)
+
+
 def test_two_runs_with_one_seed_give_identical_metrics(ready: str, settings: Settings, home: Home) -> None:
     first, second = (train(settings, home, "lightgcn", SMALL, force=True) for _ in range(2))
     assert {**first.metrics, "train_seconds": 0} == {**second.metrics, "train_seconds": 0}
@@ -190,9 +228,9 @@ def test_a_full_disk_leaves_nothing_behind(
     assert train(settings, home, "mf", SMALL).version == "1"
 
 
-def test_a_loss_that_is_not_finite_fails_the_run(ready: str, settings: Settings, home: Home) -> None:
-    with pytest.raises(TrainingDiverged, match=r"MatrixFactorisation: loss term '.*': found"):
-        train(settings, home, "mf", {"learning_rate": 1e30, "max_epochs": 50, "patience": 50})
+def test_a_training_that_diverges_fails_the_run(ready: str, settings: Settings, home: Home) -> None:
+    with pytest.raises(TrainingDiverged, match="MatrixFactorisation: scores: found"):
+        train(settings, home, "mf", {"learning_rate": 1e30, "max_epochs": 1})
     assert only_run(settings, home).info.status == "FAILED"
     assert versions(settings, home) == []
 

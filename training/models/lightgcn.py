@@ -10,7 +10,7 @@ from torch.nn.functional import embedding
 from training.config import PairwiseConfig
 from training.graph import normalised_adjacency, propagate
 from training.losses import bpr, squared_norm
-from training.pairwise import PairwiseRecommender, known_rows
+from training.pairwise import PairwiseRecommender
 from training.recommender import Catalogue, UserBatch
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ class LightGcnConfig(PairwiseConfig):
 class LightGcn(PairwiseRecommender):
     """score(u, i) = e_u . e_i, where e is the mean of a node's embeddings at layers 0 to K (eqs. 3-5, D = d).
 
-    The graph is needed to train only: the propagated tables are kept beside the layer-0 embeddings, and scoring
-    reads them.
+    e is zero for a node without an edge. The graph is needed to train only: the propagated tables are kept beside
+    the layer-0 embeddings, and scoring reads them.
     """
 
     config: LightGcnConfig
@@ -73,13 +73,10 @@ class LightGcn(PairwiseRecommender):
             self.propagated.copy_(self._propagate())
 
     def user_vectors(self, batch: UserBatch) -> Tensor:
-        return known_rows(self.propagated[: self.catalogue.users], batch)
+        return self.trained_users_of(self.propagated[: self.catalogue.users], batch)
 
     def item_vectors(self) -> Tensor:
-        return self.propagated[self.catalogue.users :]
-
-    def can_score(self, batch: UserBatch) -> Tensor:
-        return batch.rows >= 0
+        return self.trained_items_of(self.propagated[self.catalogue.users :])
 
     def _propagate(self) -> Tensor:
         assert self._graph is not None, "prepare() comes first"

@@ -9,7 +9,7 @@ from torch.nn.functional import embedding
 
 from training.config import PairwiseConfig
 from training.losses import bpr, squared_norm
-from training.pairwise import PairwiseRecommender, known_rows
+from training.pairwise import PairwiseRecommender
 from training.recommender import Catalogue, UserBatch
 
 if TYPE_CHECKING:
@@ -32,7 +32,10 @@ class MfConfig(PairwiseConfig):
 
 
 class MatrixFactorisation(PairwiseRecommender):
-    """score(u, i) = p_u . q_i + b_i, as two towers: [p_u, 1] and [q_i, b_i] (D = d + 1)."""
+    """score(u, i) = p_u . q_i + b_i, as two towers: [p_u, 1] and [q_i, b_i] (D = d + 1).
+
+    q_i is zero for an item without a training pair, which leaves it the bias that negative draws have taught.
+    """
 
     config: MfConfig
 
@@ -61,13 +64,10 @@ class MatrixFactorisation(PairwiseRecommender):
 
     def user_vectors(self, batch: UserBatch) -> Tensor:
         known = self.can_score(batch).to(self.users.dtype).unsqueeze(1)
-        return torch.cat([known_rows(self.users, batch), known], dim=1)
+        return torch.cat([self.trained_users_of(self.users, batch), known], dim=1)
 
     def item_vectors(self) -> Tensor:
-        return torch.cat([self.items, self.bias], dim=1)
-
-    def can_score(self, batch: UserBatch) -> Tensor:
-        return batch.rows >= 0
+        return torch.cat([self.trained_items_of(self.items), self.bias], dim=1)
 
 
 def _score(user: Tensor, item: Tensor, bias: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch.nn.functional import embedding
 from training.config import PairwiseConfig
 from training.content import ContentScaling, concatenated_content
 from training.losses import bpr, squared_norm
-from training.pairwise import PairwiseRecommender, known_rows
+from training.pairwise import PairwiseRecommender
 from training.recommender import Catalogue, UserBatch
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Vbpr(PairwiseRecommender):
     """score(u, i) = b_i + p_u . q_i + t_u . (E f_i) + c . f_i (eq. 4, without terms that do not change a ranking).
 
     As two towers: [p_u, t_u, 1] and [q_i, E f_i, b_i + c . f_i] (D = d + content_dimension + 1). ``f_i`` is the
-    concatenated content of the item, zeros where it has none.
+    concatenated content of the item, zeros where it has none; q_i is zero for an item without a training pair.
     """
 
     config: VbprConfig
@@ -84,13 +84,12 @@ class Vbpr(PairwiseRecommender):
 
     def user_vectors(self, batch: UserBatch) -> Tensor:
         known = self.can_score(batch).to(self.users.dtype).unsqueeze(1)
-        return torch.cat([known_rows(self.users, batch), known], dim=1)
+        return torch.cat([self.trained_users_of(self.users, batch), known], dim=1)
 
     def item_vectors(self) -> Tensor:
-        return self._items(torch.arange(self.catalogue.items, device=self.device))
-
-    def can_score(self, batch: UserBatch) -> Tensor:
-        return batch.rows >= 0
+        items = self._items(torch.arange(self.catalogue.items, device=self.device))
+        ids, others = items.tensor_split([self.config.dimension], dim=1)
+        return torch.cat([self.trained_items_of(ids), others], dim=1)
 
     def _items(self, rows: Tensor) -> Tensor:
         content = self.content[rows]

@@ -1,0 +1,29 @@
+"""Which code decides the outcome of a training: a digest of its source, so that no training outlives a change of it."""
+
+import hashlib
+from functools import cache
+from pathlib import Path
+
+__all__ = ["sources_digest"]
+
+_NO_PART = {"check.py", "commands.py", "experiments.py", "remeasure.py", "tracking.py"}
+"""Files of this room that only start a training, record it, or look at it afterwards."""
+
+_FEATURES = ("definitions.py", "derived.py", "frame.py")
+"""Files that decide what a training is fed."""
+
+
+@cache
+def sources_digest(root: Path = Path(__file__).parents[1]) -> str:
+    """Twelve hexadecimal digits over the names and the text of those files.
+
+    Args:
+        root: Directory that holds the rooms.
+    """
+    room = root / "training"
+    sources = [
+        *(path for path in sorted(room.rglob("*.py")) if path.parent != room or path.name not in _NO_PART),
+        *(root / "feature_repo" / name for name in _FEATURES),
+    ]
+    parts = [part for path in sources for part in (path.relative_to(root).as_posix().encode(), path.read_bytes())]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:12]
