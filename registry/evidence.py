@@ -1,25 +1,52 @@
 """Gathering what the gates look at."""
 
+import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from contracts.database import Database
 from contracts.errors import BadInput, NotFound
 from contracts.manifest import verify
 from contracts.reports import latest_report
-from contracts.surfaces import Tag
+from contracts.settings import Settings, environment_of_child
+from contracts.surfaces import PRIMARY_METRIC, Tag
 from registry.gates import Evidence, PackageFacts, Rival
-from registry.metric import is_share
 from registry.store import ModelStore, ModelVersion
 
-__all__ = ["ReplayFault", "gather", "replay_in_clean_process"]
+__all__ = [
+    "MeasureOn",
+    "Measurement",
+    "Remeasure",
+    "ReplayFault",
+    "gather",
+    "remeasure_in_clean_process",
+    "replay_in_clean_process",
+]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """How a package did on some data."""
+
+    protocol: str
+    """Digest of the protocol."""
+    metrics: Mapping[str, float]
+
 
 ReplayFault = Callable[[Path], str | None]
 """Says what is wrong with a package that is loaded and asked its golden requests; None where all is well."""
 
+MeasureOn = Callable[[Path, str], Measurement | str]
+"""Measures a package on the snapshot of an id; a text says why it could not."""
+
+Remeasure = Callable[[Settings, Path, str], Measurement | str]
+"""The same, in the home of the settings."""
+
 _PATIENCE_S = 300
+_PATIENCE_OF_MEASURING_S = 3600
 
 
 def replay_in_clean_process(package: Path) -> str | None:
@@ -28,19 +55,56 @@ def replay_in_clean_process(package: Path) -> str | None:
     Returns:
         The fault, or None.
     """
-    # Without -P a folder named `training` in the working directory would be run instead of ours.
-    command = [sys.executable, "-P", "-m", "training.check", str(package)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE_S)
+        done = _run("training.check", str(package), patience=_PATIENCE_S)
     except subprocess.TimeoutExpired:
         return f"the package did not load and answer within {_PATIENCE_S} seconds"
+    return _fault(done)
+
+
+def remeasure_in_clean_process(settings: Settings, package: Path, snapshot: str) -> Measurement | str:
+    """Load a package where nothing else has been loaded, and measure it as a training on the snapshot would be.
+
+    Args:
+        settings: Name the home that holds the snapshot, and the device.
+        package: The package's directory.
+        snapshot: Id of the data.
+
+    Returns:
+        The measurement, or the fault.
+    """
+    environment = environment_of_child(settings)
+    patience = _PATIENCE_OF_MEASURING_S
+    try:
+        done = _run("training.remeasure", str(package), snapshot, patience=patience, environment=environment)
+    except subprocess.TimeoutExpired:
+        return f"the package was not measured within {patience} seconds"
+    if (fault := _fault(done)) is not None:
+        return fault
+    document = json.loads(done.stdout)
+    return Measurement(document["protocol"], document["metrics"])
+
+
+def _run(
+    module: str, *arguments: str, patience: float, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    # Without -P a folder named `training` in the working directory would be run instead of ours.
+    command = [sys.executable, "-P", "-m", module, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=patience, env=environment)
+
+
+def _fault(done: subprocess.CompletedProcess[str]) -> str | None:
     if done.returncode == 0:
         return None
-    last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode} without a word"]
-    return last[0].removeprefix("error: ")
+    lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode} without a word"]
+    # A library may have the last word as the process ends.
+    said = [line for line in lines if line.startswith("error: ")] or lines
+    return said[-1].removeprefix("error: ")
 
 
-def gather(store: ModelStore, database: Database, version: ModelVersion, replay: ReplayFault) -> Evidence:
+def gather(
+    store: ModelStore, database: Database, version: ModelVersion, replay: ReplayFault, measure: MeasureOn | None
+) -> Evidence:
     """Everything the gates look at for one version.
 
     Args:
@@ -48,6 +112,7 @@ def gather(store: ModelStore, database: Database, version: ModelVersion, replay:
         database: The platform's tables, for the validation report.
         version: The version that would move.
         replay: How to prove that a package works.
+        measure: How to measure a champion that another protocol judged; None where no gate asks for the champion.
     """
     return Evidence(
         version=version.version,
@@ -57,7 +122,7 @@ def gather(store: ModelStore, database: Database, version: ModelVersion, replay:
         report=latest_report(database, version.snapshot),
         metric=version.primary_metric,
         protocol=version.protocol,
-        champion=_rival(store.versions(version.surface), version),
+        champion=_rival(store, version, measure) if measure is not None else None,
     )
 
 
@@ -77,23 +142,19 @@ def _package_facts(store: ModelStore, version: ModelVersion, replay: ReplayFault
     return PackageFacts(present=True, files=len(manifest.files), fault=replay(package))
 
 
-def _rival(versions: list[ModelVersion], version: ModelVersion) -> Rival | None:
-    """The champion, or, where that was measured by another protocol, its model's best training by this one."""
-    champion = next((v for v in versions if v.state == "champion"), None)
+def _rival(store: ModelStore, version: ModelVersion, measure: MeasureOn) -> Rival | None:
+    """The champion, with its figure by the version's protocol."""
+    champion = store.by_alias(version.surface, "champion")
     if champion is None:
         return None
-    if champion.protocol != version.protocol:
-        same_model = [
-            v
-            for v in versions
-            if (v.model, v.variant, v.protocol) == (champion.model, champion.variant, version.protocol)
-            and is_share(v.primary_metric)
-        ]
-        if same_model:
-            best = max(same_model, key=lambda v: v.primary_metric or 0.0)
-            return _as_rival(best, stands_in_for=champion.version)
-    return _as_rival(champion)
-
-
-def _as_rival(version: ModelVersion, stands_in_for: str | None = None) -> Rival:
-    return Rival(version.version, version.model, version.primary_metric, version.protocol, stands_in_for)
+    rival = Rival(champion.version, champion.model, champion.primary_metric, champion.protocol)
+    if rival.protocol == version.protocol:
+        return rival
+    rival = replace(rival, metric=None, measured_on=version.snapshot)
+    try:
+        measured = measure(store.package_path(champion), version.snapshot)
+    except NotFound as error:
+        return replace(rival, fault=str(error))
+    if isinstance(measured, str):
+        return replace(rival, fault=measured)
+    return replace(rival, metric=measured.metrics.get(PRIMARY_METRIC), protocol=measured.protocol)

@@ -32,8 +32,10 @@ class Rival:
     model: str
     metric: float | None
     protocol: str
-    stands_in_for: str | None = None
-    """The champion it is a newer training of, where the champion itself was judged by another protocol."""
+    measured_on: str | None = None
+    """Data its package was measured on again, where its own figure is by another protocol."""
+    fault: str | None = None
+    """Why that could not be done."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,8 @@ def _validation(evidence: Evidence) -> Verdict:
 
 def _primary_metric(evidence: Evidence) -> Verdict:
     rule = (
-        f"{PRIMARY_METRIC} is at least the champion's by the same protocol; without a champion any sound value will do"
+        f"{PRIMARY_METRIC} is at least the champion's by the same protocol, for which a champion of other data is "
+        "measured again on this version's; without a champion any sound value will do"
     )
     own, rival = evidence.metric, evidence.champion
 
@@ -106,19 +109,20 @@ def _primary_metric(evidence: Evidence) -> Verdict:
         return verdict("fail", f"{PRIMARY_METRIC} is {own:g}, not a number between 0 and 1")
     if rival is None:
         return verdict("pass", f"{PRIMARY_METRIC} is {own:.4f} and there is no champion to match")
+    who = f"champion {rival.version}"
+    when = f" when measured on snapshot {rival.measured_on}" if rival.measured_on else ""
+    if rival.fault is not None:
+        return verdict("missing", f"{who} could not be measured on snapshot {rival.measured_on}: {rival.fault}")
     if rival.protocol != evidence.protocol:
         return verdict(
             "missing",
-            f"champion {rival.version} was measured by another protocol ({rival.protocol}, not {evidence.protocol}); "
-            f"run `backbeat train {rival.model}` on the same data to compare",
+            f"{who} was measured by another protocol ({rival.protocol}, not {evidence.protocol}){when}; "
+            f"run `backbeat train {evidence.model} --force` to have a version measured by today's",
         )
-    who = f"version {rival.version}, which stands in for champion {rival.stands_in_for},"
-    who = who if rival.stands_in_for else f"champion {rival.version}"
     if not is_share(rival.metric):
-        return verdict("missing", f"{who} has no sound {PRIMARY_METRIC} to compare with")
-    if own < rival.metric:
-        return verdict("fail", f"{PRIMARY_METRIC} is {own:.4f}, {who} has {rival.metric:.4f}")
-    return verdict("pass", f"{PRIMARY_METRIC} is {own:.4f}, {who} has {rival.metric:.4f}")
+        return verdict("missing", f"{who} has no sound {PRIMARY_METRIC} to compare with{when}")
+    sentence = f"{PRIMARY_METRIC} is {own:.4f}, {who} has {rival.metric:.4f}{when}"
+    return verdict("pass" if own >= rival.metric else "fail", sentence)
 
 
 GATES: Final = MappingProxyType({"package": _package, "validation": _validation, "primary-metric": _primary_metric})

@@ -1,8 +1,9 @@
 """Moving versions between states: judged by gates, written to the audit log, undone where that fails."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Literal
 
 from contracts.clock import utc_now
@@ -11,8 +12,8 @@ from contracts.errors import BadInput, Conflict, GateRefused, NotFound, unknown_
 from contracts.home import Home
 from contracts.platform import AuditRow
 from contracts.settings import Settings
-from registry.evidence import ReplayFault, gather, replay_in_clean_process
-from registry.gates import GATES_OF, Verdict, judge
+from registry.evidence import Remeasure, ReplayFault, gather, remeasure_in_clean_process, replay_in_clean_process
+from registry.gates import GATES_OF, Evidence, Verdict, judge
 from registry.lifecycle import TARGETS, require_legal, standing_after
 from registry.store import ModelStore, ModelVersion
 
@@ -59,6 +60,7 @@ def promote(
     reason: str,
     actor: str,
     replay: ReplayFault = replay_in_clean_process,
+    remeasure: Remeasure = remeasure_in_clean_process,
 ) -> Promotion:
     """Give a version an alias, if every gate of that move says yes.
 
@@ -74,6 +76,7 @@ def promote(
         reason: Why, for the audit log.
         actor: Who, for the audit log.
         replay: How to prove that a package works.
+        remeasure: How to measure the champion on the version's data, where it was measured on other data.
 
     Returns:
         The move; outcome ``unchanged`` where the version holds the alias already.
@@ -91,7 +94,11 @@ def promote(
     with _platform(settings, home) as database:
         if request.version.state == to:
             return _promotion(request, "unchanged", None, ())
-        return _perform(store, database, request, GATES_OF[to], replay)
+        gates = GATES_OF[to]
+        measure = partial(remeasure, settings) if "primary-metric" in gates else None
+        return _perform(
+            store, database, request, gates, partial(gather, store, database, request.version, replay, measure)
+        )
 
 
 def rollback(
@@ -122,7 +129,8 @@ def rollback(
     with _platform(settings, home) as database:
         previous = _champion_before(database, surface, champion.version)
         request = _Request("rollback", store.get(surface, previous), "champion", _given(reason), actor)
-        return _perform(store, database, request, GATES_OF["rollback"], replay)
+        gathered = partial(gather, store, database, request.version, replay, None)
+        return _perform(store, database, request, GATES_OF["rollback"], gathered)
 
 
 def audit_log(settings: Settings, home: Home, surface: str, limit: int | None = None) -> list[dict[str, Any]]:
@@ -155,7 +163,11 @@ def _given(reason: str) -> str:
 
 
 def _perform(
-    store: ModelStore, database: Database, request: _Request, gates: Sequence[str], replay: ReplayFault
+    store: ModelStore,
+    database: Database,
+    request: _Request,
+    gates: Sequence[str],
+    gathered: Callable[[], Evidence],
 ) -> Promotion:
     version, surface = request.version, request.version.surface
     try:
@@ -163,7 +175,7 @@ def _perform(
     except Conflict:
         _audit_refusal(database, request, [])
         raise
-    verdicts = judge(gates, gather(store, database, version, replay))
+    verdicts = judge(gates, gathered())
     refused = [verdict for verdict in verdicts if not verdict.passed]
     if refused:
         _audit_refusal(database, request, verdicts)

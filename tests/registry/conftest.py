@@ -17,6 +17,7 @@ from contracts.protocol import ProtocolFingerprint
 from contracts.reports import ValidationReport, store_report
 from contracts.settings import Settings, load_settings
 from contracts.surfaces import EXPERIMENT, PACKAGE_ARTIFACT, PRIMARY_METRIC, Tag
+from registry.evidence import Measurement
 from registry.promotion import Promotion, promote, rollback
 from registry.store import ModelStore
 
@@ -29,6 +30,8 @@ class Shelf:
     def __init__(self, settings: Settings, home: Home) -> None:
         self.settings, self.home = settings, home
         self.store = ModelStore(settings, home)
+        self.measured: list[tuple[Path, str]] = []
+        """Packages that were measured again, and on which data."""
         self.client = MlflowClient(
             tracking_uri=mlflow_tracking_url(settings, home), registry_uri=mlflow_tracking_url(settings, home)
         )
@@ -47,7 +50,7 @@ class Shelf:
         run = self.client.create_run(self.experiment)
         if metric is not None:
             self.client.log_metric(run.info.run_id, PRIMARY_METRIC, metric)
-        protocol = ProtocolFingerprint(snapshot=snapshot, split="given", candidates="all", cutoffs=(20,))
+        protocol = _protocol(snapshot)
         package = self.home.root / "made"
         package.mkdir()
         (package / "weights.safetensors").write_bytes(model.encode())
@@ -89,13 +92,42 @@ class Shelf:
         """Version → state."""
         return {v.version: v.state for v in self.store.versions(SURFACE)}
 
-    def promote(self, selector: str, to: str = "champion", reason: str = "test", fault: str | None = None) -> Promotion:
-        """Promote with a replay of the package that finds the given fault."""
-        return promote(self.settings, self.home, SURFACE, selector, to, reason, "tester", replay=lambda _: fault)
+    def promote(
+        self,
+        selector: str,
+        to: str = "champion",
+        reason: str = "test",
+        fault: str | None = None,
+        again: float | str | None = None,
+    ) -> Promotion:
+        """Promote with a replay of the package that finds the given fault.
+
+        Args:
+            selector: Which version.
+            to: What it shall be.
+            reason: Why.
+            fault: Of its package.
+            again: What a champion of other data has when it is measured again, or why it cannot be; None where
+                nobody may ask.
+        """
+
+        def remeasure(settings: Settings, package: Path, snapshot: str) -> Measurement | str:
+            assert again is not None, "nobody was to be measured again"
+            assert settings == self.settings
+            self.measured.append((package, snapshot))
+            return again if isinstance(again, str) else Measurement(_protocol(snapshot).digest, {PRIMARY_METRIC: again})
+
+        return promote(
+            self.settings, self.home, SURFACE, selector, to, reason, "tester", lambda _: fault, remeasure=remeasure
+        )
 
     def rollback(self, reason: str = "test", fault: str | None = None) -> Promotion:
         """Roll back likewise."""
         return rollback(self.settings, self.home, SURFACE, reason, "tester", replay=lambda _: fault)
+
+
+def _protocol(snapshot: str) -> ProtocolFingerprint:
+    return ProtocolFingerprint(snapshot=snapshot, split="given", candidates="all", cutoffs=(20,))
 
 
 def _manifest(model: str, snapshot: str, protocol: ProtocolFingerprint) -> ModelManifest:

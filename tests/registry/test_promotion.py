@@ -1,6 +1,7 @@
 """Moves through real MLflow and the platform's tables: gates, audit, undo, rollback."""
 
 import math
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -156,20 +157,56 @@ def test_a_package_sealed_anew_is_not_the_registered_one(judged) -> None:
         judged.promote("1")
 
 
-def test_a_champion_of_older_data_is_matched_through_its_models_newer_training(shelf) -> None:
+@pytest.fixture
+def on_new_data(shelf):
+    """A registry with champion 1, an mf of 0.5 on older data, and the current snap-2."""
     shelf.judge(snapshot="snap-1")
     shelf.judge(snapshot="snap-2")
     shelf.register("mf", 0.5)
     shelf.promote("1")
     shelf.point_at("snap-2")
-    shelf.register("lightgcn", 0.1, snapshot="snap-2")
-    with pytest.raises(GateRefused, match=r"champion 1 was measured by another protocol .* run `backbeat train mf`"):
-        shelf.promote("best")
-    shelf.register("mf", 0.2, snapshot="snap-2")
-    with pytest.raises(GateRefused, match=r"version 3, which stands in for champion 1, has 0\.2000"):
-        shelf.promote("2")
-    assert shelf.promote("best").version == "3"
-    assert shelf.states() == {"1": "retired", "2": "registered", "3": "champion"}
+    return shelf
+
+
+@pytest.mark.parametrize("model", ["mf", "lightgcn"])
+def test_a_champion_of_other_data_is_measured_again_on_the_versions(on_new_data, model: str) -> None:
+    on_new_data.register(model, 0.1, snapshot="snap-2")
+    with pytest.raises(
+        GateRefused, match=r"is 0\.1000, champion 1 has 0\.1001 when measured on snapshot snap-2; expected"
+    ):
+        on_new_data.promote("best", again=0.1001)
+    assert on_new_data.states() == {"1": "champion", "2": "registered"}
+    done = on_new_data.promote("best", again=0.0031)
+    assert done.verdicts[2].sentence == (
+        "validation_recall_at_20 is 0.1000, champion 1 has 0.0031 when measured on snapshot snap-2"
+    )
+    assert on_new_data.states() == {"1": "retired", "2": "champion"}
+    assert on_new_data.measured == [(on_new_data.package("1"), "snap-2")] * 2
+
+
+def test_newer_versions_of_the_champions_model_do_not_speak_for_it(on_new_data) -> None:
+    on_new_data.register("mf", 0.001, snapshot="snap-2")
+    on_new_data.register("mf", 0.002, snapshot="snap-2")
+    for version in ("2", "3"):
+        with pytest.raises(GateRefused, match=r"champion 1 has 0\.4000"):
+            on_new_data.promote(version, again=0.4)
+
+
+def test_a_champion_that_cannot_be_measured_again_stays(on_new_data) -> None:
+    on_new_data.register("mf", 0.9, snapshot="snap-2")
+    with pytest.raises(GateRefused, match="champion 1 could not be measured on snapshot snap-2: no such data"):
+        on_new_data.promote("2", again="no such data")
+    assert _audit(on_new_data)[0].verdicts[2]["outcome"] == "missing"
+    shutil.rmtree(on_new_data.package("1"))
+    with pytest.raises(GateRefused, match="could not be measured on snapshot snap-2: package of video-feed version 1"):
+        on_new_data.promote("2", again=0.1)
+
+
+def test_only_a_promotion_to_champion_measures_the_champion_again(on_new_data) -> None:
+    on_new_data.register("mf", 0.1, snapshot="snap-2")
+    on_new_data.promote("2", to="shadow", again=None)
+    on_new_data.promote("2", again=0.1)
+    assert on_new_data.rollback().version == "1"
 
 
 @pytest.mark.parametrize("to", ["candidate", "retired", "champoin"])
