@@ -177,6 +177,7 @@ def test_a_champion_serves_alone(database: Database, ranker: Ranker, features: A
     engine.warm_up(["u0", "u1"])
     assert engine.answer(RecommendRequest(user_id="u0", k=1)).response.items[0].video_id == "v1"
     assert engine.status()["shadow"] is None
+    assert engine.status()["shadow_fault"] is None
     engine.close()
     assert features.closed
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +30,7 @@ from registry.store import ModelStore
 from serving.comparison import compare
 from serving.recommend import Query, Ranker
 from serving.replay import service_status
-from serving.server import Server, free_port, running_server
+from serving.server import Server, announced, free_port, running_server
 from training.packages import load_package
 from training.train import train
 from validation.run import validate_snapshot
@@ -120,7 +121,7 @@ def test_an_answer_is_the_champions_list_without_the_users_history(url: str, pla
     store = ModelStore(platform.settings, platform.home)
     version = store.get(SURFACE, "champion")
     package = load_package(store.package_path(version))
-    history = OnlineFeatures(platform.settings, platform.home, package.manifest.feature_service).user_history(["u5"])[0]
+    history = OnlineFeatures(platform.settings, platform.home, package.manifest.snapshot).user_history(["u5"])[0]
     assert history
     expected = Ranker(version.version, package).rank(Query("u5", tuple(history), ("v9",), 10))
     answer = httpx.post(f"{url}/recommend", json={"user_id": "u5", "k": 10, "exclude": ["v9"]}).json()
@@ -189,16 +190,31 @@ def test_replay_does_not_use_a_service_that_a_promotion_left_behind(
 
 
 def test_a_damaged_shadow_leaves_the_champion_serving_and_no_worker_outlives_its_supervisor(
-    platform: Platform,
+    platform: Platform, capfd: pytest.CaptureFixture[str]
 ) -> None:
     store = ModelStore(platform.settings, platform.home)
+    # The other way round than in the tests above, so that there are no earlier requests to compare.
+    platform.assign(champion=platform.shadow, shadow=platform.champion)
     weights = store.package_path(store.get(SURFACE, "shadow")) / "weights.safetensors"
     sound = weights.read_bytes()
     weights.write_bytes(sound[:-1] + b"\x7f")
     try:
         others = children(os.getpid())
         with Server(platform.settings, platform.home, "127.0.0.1", free_port()) as server:
-            assert service_status(server.url)["shadow"] is None
+            status = service_status(server.url)
+            assert status["shadow"] is None
+            assert status["shadow_fault"]["version"] == platform.champion
+            assert "weights.safetensors" in status["shadow_fault"]["fault"]
+            with announced(platform.home, server.url):
+                replayed = invoke(["shadow", "replay", "--requests", "5", "--home", str(platform.home.root)])
+                assert (replayed["url"], replayed["ok"]) == (server.url, 5), "a second service could do no better"
+                status = invoke(["shadow", "status", "--home", str(platform.home.root)])
+                assert status["service"]["shadow_fault"] == replayed["status"]["shadow_fault"]
+                with pytest.raises(NotFound, match=r"found a service that could not load version \d+: .*weights"):
+                    invoke(["shadow", "report", "--home", str(platform.home.root)])
+            said = capfd.readouterr()
+            assert f"none; version {platform.champion} could not be loaded" in said.out
+            assert "last promotion" not in said.err
             (supervisor,) = children(os.getpid()) - others
             (worker,) = children(supervisor)
             assert "serving without a shadow" in server.log.read_text()
@@ -208,6 +224,7 @@ def test_a_damaged_shadow_leaves_the_champion_serving_and_no_worker_outlives_its
             assert gone(worker, within_s=15)
     finally:
         weights.write_bytes(sound)
+        platform.assign(champion=platform.champion, shadow=platform.shadow)
 
 
 def test_what_keeps_the_worker_from_starting_reaches_the_caller(platform: Platform) -> None:
@@ -219,4 +236,12 @@ def test_what_keeps_the_worker_from_starting_reaches_the_caller(platform: Platfo
     finally:
         platform.assign(champion=platform.champion)
     assert not list(platform.home.logs.glob("*.fault.json"))
-    assert compare(Database(platform.settings, platform.home), SURFACE, platform.champion, platform.shadow)
+    with closing(Database(platform.settings, platform.home)) as database:
+        assert compare(database, SURFACE, platform.champion, platform.shadow)
+
+
+def test_two_services_on_one_home_stop_in_any_order(url: str, platform: Platform) -> None:
+    with Server(platform.settings, platform.home, "127.0.0.1", free_port()) as other:
+        with announced(platform.home, other.url):
+            assert running_server(platform.home) == other.url
+        assert running_server(platform.home) == url

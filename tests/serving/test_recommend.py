@@ -60,3 +60,11 @@ def test_a_model_without_item_vectors_is_refused(package: LoadedPackage) -> None
     scorer = replace(package, manifest=package.manifest.model_copy(update={"shape": "scorer"}))
     with pytest.raises(BadInput, match=r"hand-made, version 7.*shape scorer.*two-tower"):
         Ranker("7", scorer)
+
+
+def test_whether_the_model_knows_the_user_is_the_models_to_say(ranker: Ranker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not whether its vector happens to be zero."""
+    model = type(ranker.package.recommender)
+    monkeypatch.setattr(model, "can_score", lambda _, batch: batch.rows < 0)
+    assert ids(ranker.rank(Query("u0", (), (), 2)), "popular") == ["v5", "v4"]
+    assert len(ids(ranker.rank(Query("nobody", (), (), 2)), "ranked")) == 2

@@ -71,7 +71,7 @@ def test_a_taken_port_is_refused_at_once(settings: Settings, home: Home) -> None
 def test_a_record_of_a_server_that_is_gone_is_no_server(home: Home) -> None:
     assert running_server(home) is None
     home.logs.mkdir(parents=True)
-    (home.logs / "serve.json").write_text(f'{{"url": "http://127.0.0.1:{free_port()}", "pid": 1}}')
+    (home.logs / "serving.0123.json").write_text(f'{{"url": "http://127.0.0.1:{free_port()}"}}')
     assert running_server(home) is None
 
 
@@ -113,8 +113,12 @@ def test_the_supervisor_does_not_start_for_a_parent_that_is_gone() -> None:
 
 def test_the_announcement_is_there_for_the_length_of_the_block(home: Home) -> None:
     with announced(home, "http://127.0.0.1:1"):
-        assert (home.logs / "serve.json").exists()
-    assert not (home.logs / "serve.json").exists()
+        assert len(list(home.logs.glob("serving.*.json"))) == 1
+        with announced(home, "http://127.0.0.1:2"):
+            assert len(list(home.logs.glob("serving.*.json"))) == 2
+        (kept,) = home.logs.glob("serving.*.json")
+        assert "127.0.0.1:1" in kept.read_text()
+    assert not list(home.logs.glob("serving.*.json"))
 
 
 def test_a_process_follows_its_parent(tmp_path: Path) -> None:
