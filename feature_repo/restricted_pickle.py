@@ -6,8 +6,9 @@ neither a foreign class nor NumPy's own reconstruction code ever sees the file. 
 each load, because a pickle may also set attributes on whatever it can name.
 """
 
+import io
 import pickle
-from collections.abc import Callable
+import pickletools
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,10 @@ def load_restricted(path: Path) -> object:
         BadInput: The file asks for any other class (named; nothing of it ran), or is damaged.
     """
     try:
-        with path.open("rb") as handle:
-            return _plain(_Unpickler(handle, path).load())
+        content = path.read_bytes()
+        _refuse_bombs(content)
+        unpickler = _Unpickler(content, path)
+        return _plain(unpickler.load(), unpickler.array_type)
     except _BROKEN as error:
         raise BadInput(
             path,
@@ -60,12 +63,24 @@ def load_restricted(path: Path) -> object:
         ) from None
 
 
+def _refuse_bombs(content: bytes) -> None:
+    """Refuse a small file that would make the unpickler allocate much: a memo slot far past all that came before.
+
+    Raises:
+        ValueError: It is one, or it is no whole pickle.
+    """
+    for number, (opcode, argument, _) in enumerate(pickletools.genops(content)):
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > number:
+            raise ValueError(f"memo slot {argument} after {number} opcodes")
+
+
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, handle: Any, path: Path) -> None:
+    def __init__(self, content: bytes, path: Path) -> None:
         # latin1 reads the byte strings of Python 2, in which the older public files were written.
-        super().__init__(handle, encoding="latin1")
+        super().__init__(io.BytesIO(content), encoding="latin1")
         self._path = path
-        self._stand_ins = _stand_ins()
+        self._stand_ins = _stand_ins(len(content))
+        self.array_type: type[_Array] = self._stand_ins["numpy", "ndarray"]
 
     def find_class(self, module: str, name: str) -> Any:
         stand_in = self._stand_ins.get((_family(module), name))
@@ -117,21 +132,21 @@ class _Array:
 
 
 class _Sparse:
-    """The attributes of a sparse matrix, by name."""
-
-    layout: str
+    """The attributes of a sparse matrix, by name; the class's own name begins with the layout."""
 
 
-def _stand_ins() -> dict[tuple[str, str], Callable[..., Any]]:
-    """What answers to each admitted name, as ``(module family, name)``."""
+def _stand_ins(size: int) -> dict[tuple[str, str], Any]:
+    """What answers to each admitted name, as ``(module family, name)``.
+
+    Args:
+        size: Bytes of the file; what is decoded from it may not be more, however often the file says so.
+    """
+    left = size
 
     class Dtype(_Dtype):
         pass
 
     class Array(_Array):
-        pass
-
-    class PlainObject:
         pass
 
     def reconstruct_array(*_arguments: object) -> Array:
@@ -146,6 +161,10 @@ def _stand_ins() -> dict[tuple[str, str], Callable[..., Any]]:
         return np.frombuffer(raw.encode("latin1") if isinstance(raw, str) else raw, dtype.value)[0].item()
 
     def encode(text: str, encoding: str = "latin1") -> bytes:
+        nonlocal left
+        left -= len(text)
+        if left < 0:
+            raise ValueError("more bytes than the file has")
         return text.encode("latin1")
 
     def reconstruct_object(kind: type, *_base: object) -> object:
@@ -154,7 +173,7 @@ def _stand_ins() -> dict[tuple[str, str], Callable[..., Any]]:
         return kind()
 
     sparse_types = {
-        ("scipy.sparse", f"{layout}_{suffix}"): type(f"{layout}_{suffix}", (_Sparse,), {"layout": layout})
+        ("scipy.sparse", f"{layout}_{suffix}"): type(f"{layout}_{suffix}", (_Sparse,), {})
         for layout in _LAYOUTS
         for suffix in ("matrix", "array")
     }
@@ -167,32 +186,47 @@ def _stand_ins() -> dict[tuple[str, str], Callable[..., Any]]:
         ("numpy.core", "scalar"): scalar,
         ("_codecs", "encode"): encode,
         ("copyreg", "_reconstructor"): reconstruct_object,
-        ("builtins", "object"): PlainObject,
+        # Only handed on to the reconstructor above, and nothing that a pickle could hang attributes on.
+        ("builtins", "object"): ...,
     }
 
 
-def _plain(loaded: object) -> object:
-    if isinstance(loaded, _Array):
-        return loaded.value
-    return _sparse_matrix(loaded) if isinstance(loaded, _Sparse) else loaded
+def _plain(loaded: object, array: type[_Array]) -> object:
+    if type(loaded) is array:
+        return _values(loaded, array)
+    return _sparse_matrix(loaded, array) if isinstance(loaded, _Sparse) else loaded
 
 
-def _sparse_matrix(held: _Sparse) -> sparse.coo_array:
+def _values(held: object, array: type[_Array]) -> npt.NDArray[Any]:
+    """The NumPy array of a stand-in; a pickle may have put anything in its place.
+
+    Raises:
+        TypeError: It has.
+    """
+    values = vars(held).get("value") if type(held) is array else None
+    if type(values) is not np.ndarray:
+        raise TypeError(f"{type(held).__name__} where an array belongs")
+    return values
+
+
+def _sparse_matrix(held: _Sparse, array: type[_Array]) -> sparse.coo_array:
     """Build the matrix that the attributes describe.
 
     Raises:
+        TypeError: An attribute is no array.
         ValueError: They do not fit together.
     """
     state = vars(held)
-    shape = tuple(int(side) for side in state.get("_shape", state.get("shape", ())))
-    if len(shape) != 2:
-        raise ValueError(f"a sparse matrix of shape {shape}")
-    data = state["data"].value
-    if held.layout == "coo":
-        rows, columns = (axis.value for axis in state.get("coords") or (state["row"], state["col"]))
+    shape = state.get("_shape", state.get("shape", ()))
+    if type(shape) is not tuple or len(shape) != 2 or any(type(side) is not int or side < 0 for side in shape):
+        raise ValueError("a sparse matrix without two sides")
+    data, layout = _values(state["data"], array), type(held).__name__[:3]
+    if layout == "coo":
+        coordinates = state.get("coords") or (state["row"], state["col"])
+        rows, columns = (_values(axis, array) for axis in coordinates)
         return sparse.coo_array((data, (rows, columns)), shape=shape)
-    indices, pointers = state["indices"].value, state["indptr"].value
-    build = sparse.csr_array if held.layout == "csr" else sparse.csc_array
+    indices, pointers = _values(state["indices"], array), _values(state["indptr"], array)
+    build = sparse.csr_array if layout == "csr" else sparse.csc_array
     matrix = build((data, indices, pointers), shape=shape)
     matrix.check_format(full_check=True)
     return matrix.tocoo()

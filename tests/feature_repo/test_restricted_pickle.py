@@ -188,3 +188,48 @@ def test_compressed_layouts_are_checked(tmp_path: Path) -> None:
     path.write_bytes(pickle.dumps(matrix))
     with pytest.raises(BadInput, match="damaged pickle"):
         load_restricted(path)
+
+
+def test_an_address_in_place_of_an_array_is_not_read(tmp_path: Path) -> None:
+    # copyreg._reconstructor(coo_matrix, object, None), then its state: data is an object with __array_interface__
+    interface = {"data": (4096, True), "shape": (8,), "typestr": "<f8", "version": 3}
+    raw = b"".join(
+        [
+            b"\x80\x02cscipy.sparse._coo\ncoo_matrix\n)\x81",
+            b"}(X\x06\x00\x00\x00_shapeK\x04K\x03\x86X\x04\x00\x00\x00data",
+            b"cbuiltins\nobject\n)\x81}X\x05\x00\x00\x00value",
+            pickle.dumps(interface, protocol=2)[2:-1],
+            b"sb",
+            b"ub.",
+        ]
+    )
+    path = tmp_path / "m.pkl"
+    path.write_bytes(raw)
+    with pytest.raises(BadInput, match="a damaged pickle"):
+        load_restricted(path)
+
+
+def test_a_number_in_place_of_an_array_is_refused(tmp_path: Path) -> None:
+    matrix = sparse.coo_matrix(DENSE)
+    raw = pickle.dumps({"_shape": matrix.shape, "data": 5, "row": 5, "col": 5}, protocol=2)[2:-1]
+    path = tmp_path / "m.pkl"
+    path.write_bytes(b"\x80\x02cscipy.sparse._coo\ncoo_matrix\n)\x81" + raw + b"b.")
+    with pytest.raises(BadInput, match="int where an array belongs"):
+        load_restricted(path)
+
+
+@pytest.mark.parametrize("index", [b"\x00\x00\x00\x30", b"\xff\xff\xff\x7f"])
+def test_a_memo_slot_far_away_takes_no_memory(tmp_path: Path, index: bytes) -> None:
+    path = tmp_path / "m.pkl"
+    path.write_bytes(b"\x80\x02]r" + index + b"0.")
+    with pytest.raises(BadInput, match=r"memo slot \d+ after 2 opcodes"):
+        load_restricted(path)
+
+
+def test_one_string_decoded_again_and_again_is_refused(tmp_path: Path) -> None:
+    text = b"X" + (1000).to_bytes(4, "little") + b"a" * 1000
+    calls = b"".join(b"c_codecs\nencode\nh\x00\x85Ra" for _ in range(200))
+    path = tmp_path / "m.pkl"
+    path.write_bytes(b"\x80\x02]" + text + b"q\x000" + calls + b".")
+    with pytest.raises(BadInput, match="more bytes than the file has"):
+        load_restricted(path)
