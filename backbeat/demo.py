@@ -18,13 +18,11 @@ from contracts.errors import GateRefused
 from contracts.home import Home
 from contracts.reports import require_passed
 from contracts.settings import Settings
-from contracts.surfaces import PRIMARY_METRIC
+from contracts.surfaces import PRIMARY_METRIC, VIDEO_FEED
 from registry.promotion import audit_log
 from registry.store import ModelStore, ModelVersion
 
-__all__ = ["MODELS", "SURFACE", "Road", "walk"]
-
-SURFACE = "video-feed"
+__all__ = ["MODELS", "Road", "walk"]
 
 MODELS = ("popularity", "mf", "lightgcn", "vbpr", "m3csr")
 """Trained in this order."""
@@ -76,7 +74,7 @@ _FIGURES = {
 def _leaderboard(store: ModelStore, snapshot: str) -> list[ModelVersion]:
     """Versions of a snapshot that were measured to the end, best on validation first."""
     needed = set(_FIGURES.values())
-    versions = [v for v in store.versions(SURFACE) if v.snapshot == snapshot and needed <= v.metrics.keys()]
+    versions = [v for v in store.versions(VIDEO_FEED) if v.snapshot == snapshot and needed <= v.metrics.keys()]
     return sorted(versions, key=lambda v: (-v.metrics[PRIMARY_METRIC], int(v.version)))
 
 
@@ -107,7 +105,7 @@ def _why(settings: Settings, home: Home, champion: ModelVersion, board: Sequence
     """Its figure beside the best other one, and what the gates said when it became champion."""
     others = [v for v in board if v.version != champion.version and v.protocol == champion.protocol]
     beside = f", best other {others[0].model} with {others[0].metrics[PRIMARY_METRIC]:.4f}" if others else ""
-    moves = audit_log(settings, home, SURFACE)
+    moves = audit_log(settings, home, VIDEO_FEED)
     move = next(m for m in moves if m["version"] == champion.version and m["after"] == "champion")
     said = "\n".join(f"  {verdict['gate']}: {verdict['sentence']}" for verdict in move["verdicts"])
     return f"validation Recall@20 {champion.metrics[PRIMARY_METRIC]:.4f}{beside}\n{said}"
@@ -148,7 +146,7 @@ def walk(settings: Settings, data: Path | None, requests: int, *, quiet_output: 
     snapshot = current_snapshot(home)
     store = ModelStore(settings, home)
     board = _leaderboard(store, snapshot.id)
-    champion, shadow = store.by_alias(SURFACE, "champion"), store.by_alias(SURFACE, "shadow")
+    champion, shadow = store.by_alias(VIDEO_FEED, "champion"), store.by_alias(VIDEO_FEED, "shadow")
     database = Database(settings, home)
     data_docs = require_passed(database, snapshot.id).data_docs
     database.close()

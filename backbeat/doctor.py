@@ -16,6 +16,7 @@ from contracts.database import Database
 from contracts.errors import BackbeatError
 from contracts.home import HOME_FORMAT, Home
 from contracts.settings import PREFIX, Settings
+from contracts.surfaces import SURFACES
 
 __all__ = ["CHECKS", "Finding", "examine"]
 
@@ -141,6 +142,43 @@ def _reachable(check: str, address: str) -> Finding:
     return Finding(check, "ok", f"{host}:{port} answers")
 
 
+def check_data(settings: Settings, home: Home) -> Iterator[Finding]:
+    """The current snapshot has all its tables."""
+    if not home.exists:
+        return
+    from feature_repo.offline import current_snapshot, snapshot_directory
+
+    try:
+        snapshot = current_snapshot(home)
+    except BackbeatError as error:
+        yield Finding("data", "warn", f"{error.subject}: {error.found}", error.next_step)
+        return
+    directory = snapshot_directory(home, snapshot.id)
+    lost = [name for name in snapshot.tables if not (directory / f"{name}.parquet").is_file()]
+    if lost:
+        yield Finding("data", "fault", f"snapshot {snapshot.id} lost {', '.join(lost)}", "ingest the data again")
+    else:
+        yield Finding("data", "ok", f"snapshot {snapshot.id} ({snapshot.dataset}), {len(snapshot.tables)} tables")
+
+
+def check_packages(settings: Settings, home: Home) -> Iterator[Finding]:
+    """The packages of the versions that hold an alias are there and as sealed."""
+    if settings.profile != "local" or not home.mlflow_database.exists():
+        return  # a server that does not answer would keep MLflow trying for minutes
+    from contracts.manifest import verify
+    from registry.store import ModelStore
+
+    store = ModelStore(settings, home)
+    for surface in SURFACES:
+        try:
+            for version in store.versions(surface):
+                for alias in version.aliases:
+                    verify(store.package_path(version))
+                    yield Finding(alias, "ok", f"{surface} version {version.version} ({version.model})")
+        except BackbeatError as error:
+            yield Finding("packages", "fault", f"{error.subject}: {error.found}", error.next_step)
+
+
 def check_services(settings: Settings, home: Home) -> Iterator[Finding]:
     """The servers that the production profile names can be reached."""
     if settings.profile == "local":
@@ -175,6 +213,8 @@ CHECKS: dict[str, Callable[[Settings, Home], Iterator[Finding]]] = {
     "home": check_home,
     "disk": check_disk,
     "database": check_database,
+    "data": check_data,
+    "packages": check_packages,
     "services": check_services,
     "port": check_port,
 }

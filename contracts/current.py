@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from contracts.errors import BadInput
 from contracts.files import write_text_whole
 from contracts.home import Home
 
@@ -14,11 +15,23 @@ def _pointer(home: Home) -> Path:
 
 
 def current_snapshot_id(home: Home) -> str | None:
-    """Id of the snapshot that the last ingest wrote or found again; None where nothing was ingested here."""
+    """Id of the snapshot that the last ingest wrote or found again; None where nothing was ingested here.
+
+    Raises:
+        BadInput: The pointer is damaged.
+    """
     pointer = _pointer(home)
     if not pointer.is_file():
         return None
-    return str(json.loads(pointer.read_text(encoding="utf-8"))["snapshot"])
+    try:
+        return str(json.loads(pointer.read_text(encoding="utf-8"))["snapshot"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise BadInput(
+            pointer,
+            found="a damaged file",
+            expected='JSON such as {"snapshot": "6f7f9f36906fca10"}',
+            next_step="ingest the data again; tables that are whole are found and kept",
+        ) from None
 
 
 def make_current(home: Home, snapshot_id: str) -> None:

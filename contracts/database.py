@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, event, inspect, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.orm import Session
 
 from contracts.addresses import database_url
-from contracts.errors import HomeTooNew, ServiceUnavailable
+from contracts.errors import BadInput, HomeTooNew, ServiceUnavailable
 from contracts.home import Home
 from contracts.settings import Settings
 
@@ -48,6 +48,7 @@ class Database:
         Raises:
             HomeTooNew: The schema is of a newer version.
             ServiceUnavailable: The server does not answer.
+            BadInput: What is there is no database of ours.
         """
         if self._engine is None:
             engine = create_engine(self._url)
@@ -62,6 +63,13 @@ class Database:
                     found=str(error.orig).strip().splitlines()[0],
                     expected="a server that answers",
                     next_step="start it, or correct BACKBEAT_DATABASE_URL; `backbeat doctor` checks it",
+                ) from None
+            except DatabaseError as error:
+                raise BadInput(
+                    f"database {engine.url.render_as_string(hide_password=True)}",
+                    found=str(error.orig).strip().splitlines()[0],
+                    expected="the platform's tables",
+                    next_step="restore it from a backup, or move it away to begin with empty tables",
                 ) from None
             self._engine = engine
         return self._engine

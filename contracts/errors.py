@@ -120,7 +120,7 @@ class GateRefused(BackbeatError):
 
 
 class TrainingDiverged(BackbeatError):
-    """A loss term or gradient became NaN or infinite."""
+    """A loss term, a weight or a score became NaN or infinite."""
 
     exit_code = 5
     http_status = 500

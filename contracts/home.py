@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
@@ -69,7 +69,7 @@ class Home:
                     next_step="set BACKBEAT_HOME to another directory",
                 )
             return home
-        found = json.loads(home.marker.read_text(encoding="utf-8"))
+        found = home._read_marker()
         if found["format"] > HOME_FORMAT:
             raise HomeTooNew(
                 f"home {home.root}",
@@ -77,7 +77,29 @@ class Home:
                 expected=f"format {HOME_FORMAT} or lower (this is Backbeat {library_versions().get('backbeat', '?')})",
                 next_step="upgrade Backbeat, or set BACKBEAT_HOME to another directory",
             )
+        made_at = Path(found.get("root", home.root))
+        if made_at.resolve() != home.root.resolve():
+            raise BadInput(
+                f"home {home.root}",
+                found=f"a home that was made at {made_at} and has been moved or copied",
+                expected="a home at the path it was made at, which MLflow's and Feast's addresses in it name",
+                next_step=f"move it back to {made_at}, or set BACKBEAT_HOME to a new directory and ingest again",
+            )
         return home
+
+    def _read_marker(self) -> dict[str, Any]:
+        try:
+            found = json.loads(self.marker.read_text(encoding="utf-8"))
+            if isinstance(found["format"], int):
+                return dict(found)
+        except (OSError, ValueError, KeyError, TypeError):
+            pass
+        raise BadInput(
+            self.marker,
+            found="a damaged file",
+            expected='JSON such as {"format": 1, "backbeat": "0.1.0"}',
+            next_step="restore it from a backup, or set BACKBEAT_HOME to another directory",
+        )
 
     @property
     def exists(self) -> bool:
@@ -120,7 +142,8 @@ class Home:
             self._holder.write_text(json.dumps({"what": what, "pid": os.getpid(), "since": utc_now().isoformat()}))
             if first:
                 # Before anything else, so that a killed first command leaves a home and no stranger's directory.
-                marker = {"format": HOME_FORMAT, "backbeat": library_versions().get("backbeat", "unknown")}
+                version = library_versions().get("backbeat", "unknown")
+                marker = {"format": HOME_FORMAT, "backbeat": version, "root": str(self.root)}
                 write_text_whole(self.marker, json.dumps(marker))
             yield
         except BaseException:

@@ -11,6 +11,8 @@ _RECORDED = (
     "backbeat",
     "torch",
     "numpy",
+    "scipy",
+    "scikit-learn",
     "pyarrow",
     "feast",
     "mlflow",

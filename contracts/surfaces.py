@@ -6,11 +6,14 @@ Training writes these tags, the registry reads them; neither imports the other.
 from types import MappingProxyType
 from typing import Final
 
-__all__ = ["ALIASES", "EXPERIMENT", "PACKAGE_ARTIFACT", "PRIMARY_METRIC", "SURFACES", "Tag"]
+__all__ = ["ALIASES", "EXPERIMENT", "PACKAGE_ARTIFACT", "PRIMARY_METRIC", "SURFACES", "VIDEO_FEED", "Tag"]
+
+VIDEO_FEED: Final = "video-feed"
+"""The surface of every model so far."""
 
 SURFACES: Final = MappingProxyType(
     {
-        "video-feed": "which videos for this user?",
+        VIDEO_FEED: "which videos for this user?",
         "background-music": "which music for this video by this user?",
         "music": "which music for this user, now, given what they posted?",
     }

@@ -5,6 +5,7 @@ One sparse matrix of users x items per part of the split, one .npy of items x wi
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,8 @@ _FEATURES = {"visual": "image_feat.npy", "acoustic": "audio_feat.npy", "textual"
 
 _START = datetime(2000, 1, 1, tzinfo=UTC)
 _DAY = timedelta(days=1)
+_MOST_ROWS = 10_000_000
+"""Users or items of one data set; a matrix that declares more is damaged."""
 _DAY_US = _DAY // timedelta(microseconds=1)
 
 
@@ -113,6 +116,13 @@ def _read_matrix(path: Path) -> sparse.coo_array:
             expected="a SciPy sparse matrix, users x items",
             next_step="save the interactions as scipy.sparse.coo_matrix",
         )
+    if max(matrix.shape) > _MOST_ROWS:
+        raise BadInput(
+            path,
+            found=f"a matrix of {matrix.shape[0]:,} users x {matrix.shape[1]:,} items",
+            expected=f"at most {_MOST_ROWS:,} of either",
+            next_step="number users and items without gaps and save the matrix again",
+        )
     with np.errstate(over="ignore"):
         weights = matrix.data.astype(np.float32)  # as they are stored
     bad = ~(np.isfinite(weights) & (weights > 0))
@@ -153,8 +163,9 @@ def _read_features(
 ) -> tuple[npt.NDArray[np.float32], np.dtype[np.floating]]:
     """The features as they are stored, ``[N, width]``, and the type the file has them in."""
     try:
-        matrix = np.load(file, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+        # Mapped, not read: a header that declares more than the file holds is found out before anything is allocated.
+        matrix = np.load(file, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError, OSError, OverflowError, TokenError) as error:
         raise BadInput(
             file,
             found=f"a damaged or truncated .npy file ({str(error).splitlines()[0]})",

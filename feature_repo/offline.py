@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -61,8 +62,9 @@ def write_snapshot(home: Home, raw: RawTables) -> tuple[Snapshot, bool]:
     }
     snapshot_id = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
     directory = snapshot_directory(home, snapshot_id)
-    created = not directory.exists()
+    created = not _is_whole(directory, raw)
     if created:
+        shutil.rmtree(directory, ignore_errors=True)  # what is left of a snapshot that lost a file
         snapshot = Snapshot(
             id=snapshot_id,
             dataset=raw.dataset,
@@ -80,6 +82,10 @@ def write_snapshot(home: Home, raw: RawTables) -> tuple[Snapshot, bool]:
         snapshot = read_snapshot(home, snapshot_id)
     make_current(home, snapshot_id)
     return snapshot, created
+
+
+def _is_whole(directory: Path, raw: RawTables) -> bool:
+    return all((directory / name).is_file() for name in (_MANIFEST, *(f"{table}.parquet" for table in raw.tables)))
 
 
 def current_snapshot(home: Home) -> Snapshot:

@@ -7,6 +7,7 @@ import typer
 
 from contracts.console import emit
 from contracts.options import HomeOption, JsonOption
+from contracts.surfaces import VIDEO_FEED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +25,6 @@ SurfaceOption = Annotated[str, typer.Option("--surface", help="Registered model.
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept in the audit log.")]
 VersionArgument = Annotated[str, typer.Argument(help="Version number, alias, `best` or `runner-up`.")]
 
-_SURFACE = "video-feed"
 _COLUMNS = {
     "validation_recall_at_20": "val R@20",
     "test_recall_at_20": "test R@20",
@@ -35,7 +35,7 @@ _COLUMNS = {
 
 @models.command("list")
 def list_versions(
-    surface: SurfaceOption = _SURFACE, home: HomeOption = None, as_json: JsonOption = False
+    surface: SurfaceOption = VIDEO_FEED, home: HomeOption = None, as_json: JsonOption = False
 ) -> dict[str, Any]:
     """List the versions of a surface, newest first. Example: `backbeat models list`"""
     from registry.store import ModelStore
@@ -49,7 +49,7 @@ def list_versions(
 
 @models.command()
 def show(
-    version: VersionArgument, surface: SurfaceOption = _SURFACE, home: HomeOption = None, as_json: JsonOption = False
+    version: VersionArgument, surface: SurfaceOption = VIDEO_FEED, home: HomeOption = None, as_json: JsonOption = False
 ) -> dict[str, Any]:
     """Show one version with its tags and metrics. Example: `backbeat models show champion`"""
     from registry.store import ModelStore
@@ -75,7 +75,7 @@ def promote(
     version: VersionArgument,
     to: Annotated[str, typer.Option("--to", help="`champion` or `shadow`.")],
     reason: ReasonOption,
-    surface: SurfaceOption = _SURFACE,
+    surface: SurfaceOption = VIDEO_FEED,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> dict[str, Any]:
@@ -93,8 +93,28 @@ def promote(
 
 
 @models.command()
+def retire(
+    version: VersionArgument,
+    reason: ReasonOption,
+    surface: SurfaceOption = VIDEO_FEED,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> dict[str, Any]:
+    """Take a version out of service; no gate is asked, and an alias it held is free.
+
+    Example: `backbeat models retire champion --reason "its package is lost"`
+    """
+    from registry import promotion
+
+    settings, place = _opened(home)
+    with place.writing(shlex.join(["backbeat", "models", "retire", version, "--reason", reason])):
+        done = promotion.retire(settings, place, surface, version, reason, _actor())
+    return _said(done, as_json)
+
+
+@models.command()
 def rollback(
-    reason: ReasonOption, surface: SurfaceOption = _SURFACE, home: HomeOption = None, as_json: JsonOption = False
+    reason: ReasonOption, surface: SurfaceOption = VIDEO_FEED, home: HomeOption = None, as_json: JsonOption = False
 ) -> dict[str, Any]:
     """Make the champion before this one the champion again.
 
@@ -110,7 +130,7 @@ def rollback(
 
 @models.command()
 def audit(
-    surface: SurfaceOption = _SURFACE,
+    surface: SurfaceOption = VIDEO_FEED,
     limit: Annotated[int, typer.Option("--limit", min=1, help="How many of the newest entries.")] = 20,
     home: HomeOption = None,
     as_json: JsonOption = False,

@@ -54,15 +54,15 @@ def require_legal(surface: str, version: str, before: str, after: str) -> None:
 
 
 def standing_after(version: str, before: str, after: str, holder: str | None) -> Standing:
-    """What changes when a version takes an alias.
+    """What changes when a version moves.
 
     Args:
         version: The version that moves.
         before: Its state.
-        after: The alias it takes.
-        holder: The version that holds the alias now, if any.
+        after: The state it takes, an alias of the same name with it where there is one.
+        holder: The version that holds that alias now, if any.
     """
-    aliases: dict[str, str | None] = {after: version}
+    aliases: dict[str, str | None] = {after: version} if after in DISPLACED_TO else {}
     states = {version: after}
     if before in DISPLACED_TO:
         aliases[before] = None

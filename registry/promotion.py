@@ -17,7 +17,7 @@ from registry.gates import GATES_OF, Evidence, Verdict, judge
 from registry.lifecycle import TARGETS, require_legal, standing_after
 from registry.store import ModelStore, ModelVersion
 
-__all__ = ["Promotion", "audit_log", "promote", "rollback"]
+__all__ = ["Promotion", "audit_log", "promote", "retire", "rollback"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Promotion:
 class _Request:
     """Who wants which version where, and why."""
 
-    action: Literal["promote", "rollback"]
+    action: Literal["promote", "retire", "rollback"]
     version: ModelVersion
     to: str
     reason: str
@@ -99,6 +99,29 @@ def promote(
         return _perform(
             store, database, request, gates, partial(gather, store, database, request.version, replay, measure)
         )
+
+
+def retire(settings: Settings, home: Home, surface: str, selector: str, reason: str, actor: str) -> Promotion:
+    """Take a version out of service, whatever state its package is in; an alias it held is held by nobody then.
+
+    Args:
+        settings: The process's settings.
+        home: Whose registry.
+        surface: Registered model.
+        selector: Version number or alias.
+        reason: Why, for the audit log.
+        actor: Who, for the audit log.
+
+    Raises:
+        NotFound: No such surface or version.
+        BadInput: No reason is given.
+    """
+    store = ModelStore(settings, home)
+    request = _Request("retire", store.get(surface, selector), "retired", _given(reason), actor)
+    with _platform(settings, home) as database:
+        if request.version.state == "retired":
+            return _promotion(request, "unchanged", None, ())
+        return _perform(store, database, request, (), lambda: None)
 
 
 def rollback(
@@ -167,7 +190,7 @@ def _perform(
     database: Database,
     request: _Request,
     gates: Sequence[str],
-    gathered: Callable[[], Evidence],
+    gathered: Callable[[], Evidence | None],
 ) -> Promotion:
     version, surface = request.version, request.version.surface
     try:
@@ -175,7 +198,8 @@ def _perform(
     except Conflict:
         _audit_refusal(database, request, [])
         raise
-    verdicts = judge(gates, gathered())
+    evidence = gathered()
+    verdicts = judge(gates, evidence) if evidence is not None else []
     refused = [verdict for verdict in verdicts if not verdict.passed]
     if refused:
         _audit_refusal(database, request, verdicts)

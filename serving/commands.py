@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from contracts.options import HomeOption, JsonOption
-from serving.surface import SURFACE, no_champion
+from contracts.surfaces import VIDEO_FEED
+from serving.surface import no_champion
 
 if TYPE_CHECKING:
     from contracts.home import Home
@@ -159,18 +160,18 @@ def report(
     settings, place = _open(home)
     champion, aside = _holders(settings, place)
     if aside is None:
-        document = {"surface": SURFACE, "champion": champion, "shadow": None, f"overlap@{k}": None}
+        document = {"surface": VIDEO_FEED, "champion": champion, "shadow": None, f"overlap@{k}": None}
         emit(document, as_json=as_json, text="no version is shadow: nothing to compare the champion with")
         return document
     fault = _fault_of(place, aside)
     with place.writing("backbeat shadow report"), closing(Database(settings, place)) as database:
         try:
-            comparison = compare(database, SURFACE, champion, aside, k)
+            comparison = compare(database, VIDEO_FEED, champion, aside, k)
         except NotFound:
             if fault is None:
                 raise
             raise NotFound(
-                f"comparison of champion {champion} and shadow {aside} of {SURFACE}",
+                f"comparison of champion {champion} and shadow {aside} of {VIDEO_FEED}",
                 found=f"a service that could not load version {aside}: {fault}",
                 expected="responses recorded while both were served",
                 next_step="make another version shadow, or restore this one and restart the service",
@@ -200,9 +201,9 @@ def _holders(settings: "Settings", place: "Home") -> tuple[str, str | None]:
     from registry.store import ModelStore
 
     store = ModelStore(settings, place)
-    champion, aside = (store.by_alias(SURFACE, alias) for alias in ("champion", "shadow"))
+    champion, aside = (store.by_alias(VIDEO_FEED, alias) for alias in ("champion", "shadow"))
     if champion is None:
-        raise no_champion(SURFACE)
+        raise no_champion(VIDEO_FEED)
     return champion.version, aside.version if aside else None
 
 
@@ -243,9 +244,9 @@ def status(home: HomeOption = None, as_json: JsonOption = False) -> dict[str, An
     champion, aside = _holders(settings, place)
     address = running_server(place)
     with closing(Database(settings, place)) as database:
-        latest = latest_comparison(database, SURFACE)
+        latest = latest_comparison(database, VIDEO_FEED)
     document = {
-        "surface": SURFACE,
+        "surface": VIDEO_FEED,
         "champion": champion,
         "shadow": aside,
         "service": {"url": address, **service_status(address)} if address else None,

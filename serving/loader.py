@@ -8,13 +8,14 @@ from contracts.database import Database
 from contracts.errors import BackbeatError
 from contracts.home import Home
 from contracts.settings import Settings
+from contracts.surfaces import VIDEO_FEED
 from feature_repo.online import OnlineFeatures
 from registry.store import ModelStore, ModelVersion
 from serving.engine import Engine, ShadowFault
 from serving.recommend import Ranker
 from serving.records import Recorder
 from serving.shadow import Shadow
-from serving.surface import SURFACE, no_champion
+from serving.surface import no_champion
 from training.device import prepare_torch
 from training.packages import check_golden, load_package
 
@@ -32,7 +33,7 @@ def _load(store: ModelStore, version: ModelVersion, device: torch.device) -> Ran
 
 
 def _load_shadow(store: ModelStore, device: torch.device) -> tuple[Ranker | None, ShadowFault | None]:
-    version = store.by_alias(SURFACE, "shadow")
+    version = store.by_alias(VIDEO_FEED, "shadow")
     if version is None:
         return None, None
     try:
@@ -53,14 +54,14 @@ def open_engine(settings: Settings, home: Home) -> Engine:
     home.require()
     device = prepare_torch(settings)
     store = ModelStore(settings, home)
-    version = store.by_alias(SURFACE, "champion")
+    version = store.by_alias(VIDEO_FEED, "champion")
     if version is None:
-        raise no_champion(SURFACE)
+        raise no_champion(VIDEO_FEED)
     champion = _load(store, version, device)
     aside, fault = _load_shadow(store, device)
     features = OnlineFeatures(settings, home, champion.package.manifest.snapshot)
     recorder = Recorder(Database(settings, home))
-    engine = Engine(SURFACE, champion, Shadow(aside, recorder.put) if aside else None, features, recorder, fault)
+    engine = Engine(VIDEO_FEED, champion, Shadow(aside, recorder.put) if aside else None, features, recorder, fault)
     users = champion.package.users
     try:
         engine.warm_up(users.ids(range(min(len(users), _WARM_UP_USERS))))

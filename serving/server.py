@@ -122,7 +122,11 @@ class Server:
         """
         self._require_free_port()
         self._home.logs.mkdir(parents=True, exist_ok=True)
-        environment = environment_of_child(self._settings) | {"BENTOML_HOME": str(self._home.cache / "bentoml")}
+        environment = environment_of_child(self._settings) | {
+            "BENTOML_HOME": str(self._home.cache / "bentoml"),
+            # Without it a folder named `training` in the working directory would be run instead of ours.
+            "PYTHONSAFEPATH": "1",
+        }
         command = [sys.executable, "-m", "serving.host", self._host, str(self._port), str(os.getpid())]
         with self.log.open("ab") as log:
             # Its own session: Ctrl-C reaches this process only, which then stops the child in good order.

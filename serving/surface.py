@@ -1,12 +1,8 @@
 """Which registered model the service serves, and what to say when nobody is its champion."""
 
-from typing import Final
-
 from contracts.errors import NotFound
 
-__all__ = ["SURFACE", "no_champion"]
-
-SURFACE: Final = "video-feed"
+__all__ = ["no_champion"]
 
 
 def no_champion(surface: str) -> NotFound:

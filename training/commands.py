@@ -35,6 +35,13 @@ def train(
 
     overrides = _overrides(set_ or [])
     if epochs is not None:
+        if "max_epochs" in overrides:
+            raise BadInput(
+                f"option --epochs {epochs}",
+                found=f"--set max_epochs={overrides['max_epochs']} as well",
+                expected="one of the two",
+                next_step="leave one of them out",
+            )
         overrides["max_epochs"] = str(epochs)
     settings = load_settings(home=home)
     place = Home.open(settings)

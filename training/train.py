@@ -2,19 +2,23 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+
+import torch
 
 from contracts.clock import utc_now
 from contracts.console import progress
 from contracts.database import Database
+from contracts.errors import BadInput
 from contracts.home import Home
 from contracts.manifest import IndexInfo, ModelManifest
 from contracts.reports import ValidationReport, require_passed
 from contracts.revision import code_revision, library_versions
 from contracts.settings import Settings
 from contracts.snapshot import Snapshot
-from contracts.surfaces import Tag
+from contracts.surfaces import VIDEO_FEED, Tag
 from feature_repo.frame import TrainingFrame, load_test_pairs, load_training_frame
 from feature_repo.offline import current_snapshot, snapshot_directory
 from training.config import PairwiseConfig, RecommenderConfig, resolve_config
@@ -27,9 +31,7 @@ from training.recommender import Catalogue, EpochReport, FitReport, Recommender
 from training.sources import sources_digest
 from training.tracking import TrackedRun, Tracker
 
-__all__ = ["SURFACE", "TrainedVersion", "train", "training_key"]
-
-SURFACE = "video-feed"
+__all__ = ["TrainedVersion", "train", "training_key"]
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class _Plan:
         return {
             Tag.MODEL: self.name,
             Tag.VARIANT: self.config.variant,
-            Tag.SURFACE: SURFACE,
+            Tag.SURFACE: VIDEO_FEED,
             Tag.SNAPSHOT: self.snapshot.id,
             Tag.FEATURE_SERVICE: self.entry.feature_service,
             Tag.VALIDATION_REPORT: self.report.id,
@@ -128,6 +130,7 @@ def train(
         ValidationFailed: The snapshot has no passed validation report.
         TrainingDiverged: A loss term, a weight or a score became NaN or infinite; the run is marked FAILED.
         StorageFull: The package did not fit on the disk; nothing is registered.
+        BadInput: The model or its batches do not fit into memory; nothing is registered.
     """
     entry = model_entry(model)
     config = resolve_config(model, entry.config, overrides or {})
@@ -136,16 +139,17 @@ def train(
     report = require_passed(Database(settings, home), snapshot.id)
     plan = _Plan(model, entry, config, seed, device.type, snapshot, report)
     tracker = Tracker(settings, home)
-    if not force and (known := tracker.find(SURFACE, plan.key)) is not None:
+    if not force and (known := tracker.find(VIDEO_FEED, plan.key)) is not None:
         version, run_id, metrics = known
-        return TrainedVersion(SURFACE, version, model, _reported(metrics), run_id, reused=True)
+        return TrainedVersion(VIDEO_FEED, version, model, _reported(metrics), run_id, reused=True)
 
     frame = load_training_frame(settings, home, entry.feature_service, snapshot)
     with tracker.run(f"{model}-{config.variant}-seed{seed}", plan.tags) as run:
         run.log_params({"model": model, "seed": seed, **config.model_dump(mode="json")})
         run.log_input(snapshot, snapshot_directory(home, snapshot.id).as_uri())
-        recommender = entry.model(config, Catalogue.of(frame)).to(device)
-        fitted = _fit(recommender, frame, plan, run)
+        with _memory_suffices(plan):
+            recommender = entry.model(config, Catalogue.of(frame)).to(device)
+            fitted = _fit(recommender, frame, plan, run)
         test = evaluate(recommender, frame, load_test_pairs(home, frame))
         metrics = {
             **{f"validation_{name}": value for name, value in fitted.validation.items()},
@@ -156,8 +160,25 @@ def train(
         package, sealed = run.store_package(lambda into: write_package(into, recommender, frame, manifest))
         run.log_metrics(metrics, step=fitted.epochs + 1)
         tags = {**plan.tags, Tag.PACKAGE_SHA256: sealed.package_sha256}
-        version = run.register(SURFACE, package, {**tags, Tag.STATE: "registered"})
-    return TrainedVersion(SURFACE, version, model, metrics, run.run_id, reused=False)
+        version = run.register(VIDEO_FEED, package, {**tags, Tag.STATE: "registered"})
+    return TrainedVersion(VIDEO_FEED, version, model, metrics, run.run_id, reused=False)
+
+
+@contextmanager
+def _memory_suffices(plan: _Plan) -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        # On the CPU torch says so in a plain RuntimeError.
+        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "allocate" not in str(error):
+            raise
+        sizes = {name: value for name, value in plan.config if name in ("dimension", "batch_size")}
+        raise BadInput(
+            f"{plan.name} with {', '.join(f'{name} {value:,}' for name, value in sizes.items())}",
+            found="not enough memory on the device for it",
+            expected="a model and batches that fit",
+            next_step=f"lower {' or '.join(f'`--set {name}=…`' for name in sizes)}, or use a larger device",
+        ) from None
 
 
 def _fit(recommender: Recommender, frame: TrainingFrame, plan: _Plan, run: TrackedRun) -> FitReport:
@@ -175,7 +196,7 @@ def _manifest(plan: _Plan, frame: TrainingFrame, metrics: dict[str, float]) -> M
     return ModelManifest(
         model=plan.name,
         variant=plan.config.variant,
-        surface=SURFACE,
+        surface=VIDEO_FEED,
         shape=plan.entry.model.shape,
         config=plan.config.model_dump(mode="json"),
         seed=plan.seed,

@@ -155,3 +155,10 @@ def test_the_last_snapshot_done_comes_first(database: Database) -> None:
         raise ValueError("no")
     assert snapshots_done(database, "materialize") == ["a", "b"]
     assert snapshots_done(database, "other") == []
+
+
+def test_a_file_that_is_no_database_is_named(settings: Settings, home: Home) -> None:
+    home.root.mkdir()
+    home.platform_database.write_bytes(b"garbage" * 1000)
+    with pytest.raises(BadInput, match=r"platform.db: found file is not a database"):
+        Database(settings, home).engine

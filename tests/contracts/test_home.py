@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from contracts.current import current_snapshot_id
 from contracts.errors import BadInput, HomeBusy, HomeTooNew, NotFound, StorageFull
 from contracts.files import directory_written_whole, storage_full_in, write_text_whole
 from contracts.home import HOME_FORMAT, Home
@@ -142,3 +143,33 @@ def test_a_first_command_that_was_killed_leaves_a_home(home: Home, settings: Set
     other.join(30)
     with Home.open(settings).writing("backbeat ingest"):
         assert home.exists
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"format": "one"}', "[1]"])
+def test_a_damaged_marker_is_named(home: Home, settings: Settings, content: str) -> None:
+    home.root.mkdir()
+    home.marker.write_text(content)
+    with pytest.raises(BadInput, match=r"home\.json: found a damaged file"):
+        Home.open(settings)
+
+
+def test_a_home_that_was_moved_is_not_written(home: Home, tmp_path: Path) -> None:
+    with home.writing("test"):
+        pass
+    home.root.rename(tmp_path / "elsewhere")
+    with pytest.raises(BadInput, match=r"made at .*/home and has been moved or copied.*move it back"):
+        Home.open(load_settings(home=tmp_path / "elsewhere"))
+
+
+def test_a_link_to_a_home_is_that_home(home: Home, tmp_path: Path) -> None:
+    with home.writing("test"):
+        pass
+    (tmp_path / "link").symlink_to(home.root)
+    assert Home.open(load_settings(home=tmp_path / "link")).exists
+
+
+def test_a_damaged_pointer_is_named(home: Home) -> None:
+    home.offline.mkdir(parents=True)
+    (home.offline / "current.json").write_text("")
+    with pytest.raises(BadInput, match=r"current\.json: found a damaged file"):
+        current_snapshot_id(home)

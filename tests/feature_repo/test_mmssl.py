@@ -238,3 +238,24 @@ def test_an_unsafe_pickle_is_refused(directory: Path, make_mmssl: Callable[..., 
     save(directory, "trn", Path)
     with pytest.raises(BadInput, match=r"asks for pathlib\.Path; it was not run"):
         read_mmssl(directory)
+
+
+def _spoilt_header(path: Path, shape: str) -> None:
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    path.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + b"\0" * 64)
+
+
+@pytest.mark.parametrize("shape", ["(32, 4000000000000)", "(32, 100000000)", "(32, 8"])
+def test_a_header_that_declares_more_than_the_file_holds(tmp_path: Path, make_mmssl, shape: str) -> None:
+    folder = make_mmssl(tmp_path / "data")
+    _spoilt_header(folder / "image_feat.npy", shape)
+    with pytest.raises(BadInput, match=r"image_feat\.npy: found a damaged or truncated \.npy file"):
+        read_mmssl(folder)
+
+
+def test_a_matrix_that_declares_absurdly_many_users(tmp_path: Path, make_mmssl) -> None:
+    folder = make_mmssl(tmp_path / "data")
+    matrix = sparse.coo_matrix(([1.0], ([0], [0])), shape=(500_000_000, 64))
+    (folder / "trnMat.pkl").write_bytes(pickle.dumps(matrix))
+    with pytest.raises(BadInput, match="500,000,000 users x 64 items; expected at most 10,000,000"):
+        read_mmssl(folder)

@@ -18,6 +18,7 @@ from feature_repo.offline import (
     write_snapshot,
 )
 from feature_repo.raw_tables import RawTables
+from feature_repo.simulator import simulate
 
 H = timedelta(hours=1)
 EVENTS = [(0, 0, -3 * H), (1, 1, -2 * H), (0, 2, -H), (2, 3, H), (1, 4, 30 * H)]
@@ -117,3 +118,13 @@ def test_tables_lie_in_the_snapshot_directory(home: Home, raw: RawTables) -> Non
         snapshot, _ = write_snapshot(home, raw)
     directory: Path = snapshot_directory(home, snapshot.id)
     assert {p.stem for p in directory.glob("*.parquet")} == set(raw.tables) == set(snapshot.tables)
+
+
+def test_a_snapshot_that_lost_a_table_is_written_again(home: Home) -> None:
+    raw = simulate(users=20, videos=60, days=5, seed=1, events=200)
+    with home.writing("test"):
+        snapshot, _ = write_snapshot(home, raw)
+        (snapshot_directory(home, snapshot.id) / "users.parquet").unlink()
+        again, created = write_snapshot(home, raw)
+    assert (again.id, created) == (snapshot.id, True)
+    assert read_table(home, again, "users").num_rows == 20

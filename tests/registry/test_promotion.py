@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from contracts.errors import BadInput, Conflict, GateRefused, NotFound
 from contracts.platform import AuditRow
 from contracts.surfaces import Tag
-from registry.promotion import audit_log
+from registry.promotion import audit_log, retire
 
 SURFACE = "video-feed"
 
@@ -341,3 +341,22 @@ def test_a_promotion_has_a_json_form(judged) -> None:
     document = judged.promote("1").as_dict()
     assert document["outcome"] == "moved"
     assert document["verdicts"][0]["gate"] == "package"
+
+
+def test_a_champion_whose_package_is_lost_can_be_retired(judged) -> None:
+    judged.register("mf", 0.5)
+    judged.promote("1")
+    shutil.rmtree(judged.package("1"))
+    done = retire(judged.settings, judged.home, SURFACE, "champion", "package lost", "tester")
+    assert (done.version, done.outcome, done.after) == ("1", "moved", "retired")
+    assert judged.states() == {"1": "retired"}
+    assert _audit(judged)[0].action == "retire"
+    assert retire(judged.settings, judged.home, SURFACE, "1", "again", "tester").outcome == "unchanged"
+    judged.register("mf", 0.1)
+    assert judged.promote("2").after == "champion"
+
+
+def test_a_retirement_needs_a_reason(judged) -> None:
+    judged.register("mf", 0.5)
+    with pytest.raises(BadInput, match="reason of a move"):
+        retire(judged.settings, judged.home, SURFACE, "1", " ", "tester")

@@ -64,3 +64,8 @@ def test_train_prints_one_document(tmp_path: Path, capsys: pytest.CaptureFixture
     invoke(["train", "mf", "--epochs", "2", "--set", "dimension=4", *where])
     said = capsys.readouterr().out
     assert said.startswith("mf is version 1 of video-feed (trained before; --force trains again)\n")
+
+
+def test_epochs_are_said_once() -> None:
+    with pytest.raises(BadInput, match=r"--epochs 3: found --set max_epochs=5 as well; expected one of the two"):
+        invoke(["train", "mf", "--epochs", "3", "--set", "max_epochs=5"])

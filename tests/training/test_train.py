@@ -13,7 +13,7 @@ from mlflow.tracking import MlflowClient
 from contracts.addresses import mlflow_tracking_url
 from contracts.clock import utc_now
 from contracts.database import Database
-from contracts.errors import NotFound, StorageFull, TrainingDiverged, ValidationFailed
+from contracts.errors import BadInput, NotFound, StorageFull, TrainingDiverged, ValidationFailed
 from contracts.home import Home
 from contracts.manifest import verify
 from contracts.reports import ValidationReport, store_report
@@ -248,3 +248,8 @@ def test_a_package_goes_to_a_remote_store_whole(ready: str, settings: Settings, 
     stored = client(settings, home).download_artifacts(trained.run_id, "package/note.json", str(tmp_path))
     assert json.loads(Path(stored).read_text()) == {"whole": True}
     assert list((home.cache / "outgoing").iterdir()) == []
+
+
+def test_a_model_that_does_not_fit_into_memory_is_refused(ready: str, settings: Settings, home: Home) -> None:
+    with pytest.raises(BadInput, match=r"mf with dimension 99,999,999,999.*not enough memory"):
+        train(settings, home, "mf", {"dimension": 99_999_999_999}, seed=0)
