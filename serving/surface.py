@@ -1,4 +1,4 @@
-"""Which registered model the service serves, and what to say when nobody is its champion."""
+"""What to say when a surface has no champion."""
 
 from contracts.errors import NotFound
 
