@@ -3,13 +3,13 @@
 import hashlib
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from contracts.errors import BadInput
 
 __all__ = ["EmbeddingSpec", "require_same_spec"]
 
-Modality = Literal["visual", "acoustic", "textual"]
+Modality = Literal["visual", "acoustic", "textual", "visual_handcrafted", "textual_handcrafted"]
 
 
 class EmbeddingSpec(BaseModel):
@@ -20,6 +20,8 @@ class EmbeddingSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    entity: Literal["video", "music", "post"] = "video"
+    """What a vector stands for."""
     modality: Modality
     encoder: str
     """Name of the encoder, e.g. ``sentence-bert``."""
@@ -32,6 +34,19 @@ class EmbeddingSpec(BaseModel):
     dtype: Literal["float32", "float16"]
     """Type the vectors had when the encoder wrote them."""
     normalisation: Literal["none", "l2"]
+    available_from: AwareDatetime | None = None
+    """Nothing encoded with these weights could be known before: the end of their training. None where they are older
+    than any data."""
+
+    @property
+    def name(self) -> str:
+        """Key of a snapshot's embeddings: the modality, after the entity where that is not the video."""
+        return self.modality if self.entity == "video" else f"{self.entity}_{self.modality}"
+
+    @property
+    def view(self) -> str:
+        """Name of the feature view: one for each encoder revision."""
+        return f"{self.entity}_{self.modality}_{self.digest[:8]}"
 
     @property
     def digest(self) -> str:

@@ -17,7 +17,7 @@ class TableInfo(BaseModel):
 
     rows: int
     sha256: str
-    """Over all columns but ``ingested_at``, so the same data ingested twice hashes alike."""
+    """Over the values of all columns."""
 
 
 class SplitInstants(BaseModel):
@@ -57,5 +57,15 @@ class Snapshot(BaseModel):
     created_at: datetime
     tables: dict[str, TableInfo]
     embeddings: dict[str, EmbeddingSpec]
-    """By modality."""
+    """Name of the spec → the spec. A further revision of the same encoder output, which is served beside the first
+    until the switch, has its digest in the name: ``visual@1a2b3c4d``."""
     split: SplitInstants
+    media: str | None = None
+    """Directory that the paths in the tables' media columns are below."""
+
+    @property
+    def video_modalities(self) -> dict[str, EmbeddingSpec]:
+        """Modality → the spec in use, of the videos' embeddings."""
+        return {
+            name: spec for name, spec in sorted(self.embeddings.items()) if spec.entity == "video" and name == spec.name
+        }

@@ -5,10 +5,10 @@ from typing import Any
 from contracts.home import Home
 from contracts.settings import Settings
 from feature_repo.definitions import FEATURE_SERVICES, define, definitions_digest, views_of
-from feature_repo.derived import ensure_derived
 from feature_repo.offline import current_snapshot
 from feature_repo.quiet import quietly
 from feature_repo.store import applied_definitions, open_store
+from feature_repo.views.derived import ensure_derived
 
 __all__ = ["apply_features"]
 

@@ -11,10 +11,10 @@ from contracts.embeddings import EmbeddingSpec
 from contracts.home import Home
 from contracts.snapshot import Snapshot
 from contracts.tables import EMBEDDING_PREFIX
-from feature_repo.derived import derived_directory
 from feature_repo.offline import snapshot_directory
 from feature_repo.quiet import quietly
 from feature_repo.store import DEFINITIONS_TAG, project_name
+from feature_repo.views.derived import derived_directory
 
 if TYPE_CHECKING:
     from feast import FeatureView

@@ -19,10 +19,10 @@ from contracts.settings import Settings
 from contracts.snapshot import Snapshot
 from contracts.vocabulary import UNKNOWN, Vocabulary
 from feature_repo.definitions import ENTITIES, FEATURE_SERVICES, MODALITY_VIEWS
-from feature_repo.derived import HISTORY_LENGTH
 from feature_repo.offline import current_snapshot, event_period, read_table
 from feature_repo.raw_tables import microseconds
 from feature_repo.store import require_applied
+from feature_repo.views.derived import HISTORY_LENGTH
 
 __all__ = ["TrainingFrame", "load_test_pairs", "load_training_frame"]
 
@@ -83,9 +83,9 @@ def load_training_frame(
     train, validation, _ = _parts(home, snapshot, users, items)
     features = _features(settings, home, snapshot, feature_service, {"user": users, "video": items})
     modalities, missing = {}, {}
-    for modality in sorted(snapshot.embeddings):
+    for modality, spec in snapshot.video_modalities.items():
         if (column := features.get(f"{MODALITY_VIEWS[modality]}__vector")) is not None:
-            modalities[modality], missing[modality] = _matrix(column, snapshot.embeddings[modality].width)
+            modalities[modality], missing[modality] = _matrix(column, spec.width)
     return TrainingFrame(
         snapshot=snapshot,
         feature_service=feature_service,

@@ -33,6 +33,7 @@ __all__ = [
 ]
 
 _MANIFEST = "snapshot.json"
+_GROUP_ROWS = 65_536  # whoever reads in chunks holds at least one group
 
 
 def write_snapshot(home: Home, raw: RawTables) -> tuple[Snapshot, bool]:
@@ -57,7 +58,7 @@ def write_snapshot(home: Home, raw: RawTables) -> tuple[Snapshot, bool]:
     content = {
         "dataset": raw.dataset,  # whose ids these are: the same tables under another name are other users' data
         "tables": {name: info.sha256 for name, info in infos.items()},
-        "embeddings": {modality: spec.model_dump() for modality, spec in sorted(raw.specs.items())},
+        "embeddings": {modality: spec.model_dump(mode="json") for modality, spec in sorted(raw.specs.items())},
         "split": raw.split.model_dump(mode="json"),
     }
     snapshot_id = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
@@ -73,10 +74,11 @@ def write_snapshot(home: Home, raw: RawTables) -> tuple[Snapshot, bool]:
             tables=infos,
             embeddings=dict(sorted(raw.specs.items())),
             split=raw.split,
+            media=None if raw.media is None else str(raw.media.absolute()),
         )
         with directory_written_whole(directory) as scratch:
             for name, table in raw.tables.items():
-                pq.write_table(table, scratch / f"{name}.parquet", compression="zstd")
+                pq.write_table(table, scratch / f"{name}.parquet", compression="zstd", row_group_size=_GROUP_ROWS)
             (scratch / _MANIFEST).write_text(snapshot.model_dump_json(indent=2), encoding="utf-8")
     else:
         snapshot = read_snapshot(home, snapshot_id)
@@ -161,11 +163,9 @@ def event_period(home: Home, snapshot: Snapshot) -> tuple[datetime, datetime]:
 
 
 def _content_hash(table: pa.Table) -> str:
-    """SHA-256 over the values of all columns but ``ingested_at``, whatever their chunks and buffers look like."""
+    """SHA-256 over the values of all columns, whatever their chunks and buffers look like."""
     hasher = hashlib.sha256()
     for name in table.schema.names:
-        if name == "ingested_at":
-            continue
         hasher.update(f"{name} {table.schema.field(name).type}\0".encode())
         for part in _value_buffers(table[name].combine_chunks()):
             hasher.update(np.ascontiguousarray(part).data)
@@ -173,12 +173,15 @@ def _content_hash(table: pa.Table) -> str:
 
 
 def _value_buffers(column: pa.Array) -> list[npt.NDArray[Any]]:
+    known = [column.is_valid().to_numpy(zero_copy_only=False)] if column.null_count else []
     if pa.types.is_list(column.type):
-        return [pc.list_value_length(column).to_numpy(), column.flatten().to_numpy()]
+        lengths = pc.list_value_length(column).fill_null(0).to_numpy()
+        return [*known, lengths, *_value_buffers(column.flatten())]
     if pa.types.is_string(column.type):
-        offsets = np.frombuffer(column.buffers()[1], np.int32)[column.offset : column.offset + len(column) + 1]
+        column = column.fill_null("")
+        offsets = np.frombuffer(column.buffers()[1] or bytes(4), np.int32)[column.offset :][: len(column) + 1]
         text = np.frombuffer(column.buffers()[2] or b"", np.uint8)[offsets[0] : offsets[-1]]
-        return [np.diff(offsets), text]
+        return [*known, np.diff(offsets), text]
     if pa.types.is_timestamp(column.type):
         column = column.cast(pa.int64())
-    return [column.to_numpy()]
+    return [*known, column.fill_null(0).to_numpy()]

@@ -17,9 +17,9 @@ from contracts.errors import NotFound, ServiceUnavailable
 from contracts.home import Home
 from contracts.settings import Settings
 from contracts.snapshot import Snapshot
-from feature_repo.derived import derived_directory
 from feature_repo.offline import current_snapshot
 from feature_repo.quiet import quietly
+from feature_repo.views.derived import derived_directory
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -61,7 +61,7 @@ def open_store(settings: Settings, home: Home, snapshot_id: str | None = None) -
     with quietly():
         from feast import FeatureStore, RepoConfig
 
-        from feature_repo.online_store import ONLINE_STORE_TYPE
+        from feature_repo.stores.sqlite import ONLINE_STORE_TYPE
 
     if settings.profile == "local":
         registry = {"registry_type": "file", "path": str(home.feast / _REGISTRY)}

@@ -117,7 +117,7 @@ def make_frame(make_mmssl: MakeMmssl) -> Callable[..., "tuple[TrainingFrame, npt
     from contracts.snapshot import Snapshot, SplitInstants
     from contracts.vocabulary import Vocabulary
     from feature_repo.frame import TrainingFrame
-    from feature_repo.restricted_pickle import load_restricted
+    from feature_repo.readers.restricted_pickle import load_restricted
 
     def make(
         path: Path, missing_rows: tuple[int, ...] = (), **shape: int

@@ -54,6 +54,8 @@ def test_a_room_imports_only_what_the_table_allows(path: Path) -> None:
             assert top in MAY_IMPORT[room], (
                 f"{_name(path)}:{line} imports {module}; {room} may import {MAY_IMPORT[room]}"
             )
+        if "encoders" in path.parts and top == "torch":
+            continue  # encoders are networks; nothing else of that room is
         assert top not in FORBIDDEN_LIBRARIES[room], f"{_name(path)}:{line} imports {module}, which {room} may not"
 
 

@@ -13,7 +13,7 @@ from scipy import sparse
 
 from contracts.errors import BadInput, NotFound
 from contracts.tables import check_table
-from feature_repo.mmssl import read_mmssl
+from feature_repo.readers.mmssl import read_mmssl
 
 DAY = timedelta(days=1)
 START = datetime(2000, 1, 1, tzinfo=UTC)

@@ -208,7 +208,7 @@ def test_a_run_that_was_cut_short_is_run_again(
     how: BaseException,
     state: str,
 ) -> None:
-    from feature_repo.online_store import NewestSqliteOnlineStore
+    from feature_repo.stores.sqlite import NewestSqliteOnlineStore
 
     written = NewestSqliteOnlineStore.online_write_batch
     calls: list[str] = []
@@ -236,7 +236,7 @@ def test_a_run_that_was_cut_short_is_run_again(
 def test_a_repeated_run_cut_short_does_not_stop_serving(
     settings: Settings, ready: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from feature_repo.online_store import NewestSqliteOnlineStore
+    from feature_repo.stores.sqlite import NewestSqliteOnlineStore
 
     def interrupted(*_arguments: object, **_options: object) -> None:
         raise KeyboardInterrupt

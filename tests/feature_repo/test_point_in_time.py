@@ -12,10 +12,10 @@ from contracts.errors import NotFound
 from contracts.home import Home
 from contracts.settings import Settings
 from feature_repo.apply import apply_features
-from feature_repo.derived import ensure_derived, user_history, video_popularity
 from feature_repo.frame import TrainingFrame, load_test_pairs, load_training_frame
 from feature_repo.offline import write_snapshot
 from feature_repo.raw_tables import RawTables, microseconds
+from feature_repo.views.derived import ensure_derived, user_history, video_popularity
 
 CUT = datetime(2025, 3, 1, tzinfo=UTC)
 """As in ``conftest.py``."""
@@ -87,7 +87,7 @@ def busy_platform(make_platform: Callable[..., RawTables]) -> RawTables:
 def test_derived_tables_equal_the_oracle(
     make_platform: Callable[..., RawTables], monkeypatch: pytest.MonkeyPatch, which: str, chunk: int
 ) -> None:
-    monkeypatch.setattr("feature_repo.derived._CHUNK", chunk)
+    monkeypatch.setattr("feature_repo.views.derived._CHUNK", chunk)
     raw = make_platform(EDGES) if which == "edges" else busy_platform(make_platform)
     events = raw.tables["interactions"]
     chunks = list(user_history(events))
@@ -175,7 +175,8 @@ def test_content_is_the_newest_and_behaviour_that_of_training(
         again = table.take(pa.array(rows))
         times = pa.array([CUT + moment] * len(rows), again.schema.field("event_time").type)
         vectors = pa.array([[float(v), moment / S] for v in rows], again.schema.field("vector").type)
-        again = again.set_column(again.schema.get_field_index("event_time"), again.schema.field("event_time"), times)
+        for name in ("event_time", "ingested_at"):
+            again = again.set_column(again.schema.get_field_index(name), again.schema.field(name), times)
         parts.append(again.set_column(again.schema.get_field_index("vector"), again.schema.field("vector"), vectors))
     encoded = pa.concat_tables([table, *parts])
     with home.writing("test"):

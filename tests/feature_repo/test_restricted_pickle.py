@@ -13,7 +13,7 @@ import pytest
 from scipy import sparse
 
 from contracts.errors import BadInput
-from feature_repo.restricted_pickle import load_restricted
+from feature_repo.readers.restricted_pickle import load_restricted
 
 DENSE = np.array([[0, 1.5, 0], [2, 0, 0], [0, 0, 3], [0, 4, 0]])
 
@@ -123,7 +123,7 @@ def test_the_traps_do_spring_in_an_ordinary_unpickler(tmp_path: Path) -> None:
         b"cposix\nsystem\n(S'true'\ntR.",  # a global by name
         b"(S'true'\nios\nsystem\n.",  # INST
         b"\x80\x04\x8c\x05numpy\x8c\x0dlib.npyio.sys\x93.",  # a dotted path out of an admitted module
-        b"\x80\x04\x8c\x1efeature_repo.restricted_pickle\x8c\x06pickle\x93.",  # our own module's imports
+        b"\x80\x04\x8c\x26feature_repo.readers.restricted_pickle\x8c\x06pickle\x93.",  # our own module's imports
         b"cnumpy\nload\n.",
         b"cscipy.sparse\nload_npz\n.",
         b"c_codecs\nlookup\n.",

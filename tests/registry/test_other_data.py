@@ -15,8 +15,8 @@ from contracts.settings import Settings
 from contracts.snapshot import Snapshot
 from contracts.surfaces import PRIMARY_METRIC
 from feature_repo.apply import apply_features
-from feature_repo.mmssl import read_mmssl
 from feature_repo.offline import write_snapshot
+from feature_repo.readers.mmssl import read_mmssl
 from registry.evidence import Measurement, remeasure_in_clean_process
 from registry.promotion import Promotion, promote
 from registry.store import ModelStore

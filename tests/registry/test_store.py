@@ -113,8 +113,8 @@ def test_best_looks_only_at_the_protocol_of_the_newest_version(shelf) -> None:
 
 
 def test_the_pointer_is_the_one_that_ingest_writes(home: Home, make_mmssl, tmp_path: Path) -> None:
-    from feature_repo.mmssl import read_mmssl
     from feature_repo.offline import write_snapshot
+    from feature_repo.readers.mmssl import read_mmssl
 
     assert current_snapshot_id(home) is None
     with home.writing("test"):

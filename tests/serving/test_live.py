@@ -22,9 +22,9 @@ from contracts.home import Home
 from contracts.settings import Settings, environment_of_child, load_settings
 from feature_repo.apply import apply_features
 from feature_repo.materialize import materialize
-from feature_repo.mmssl import read_mmssl
 from feature_repo.offline import write_snapshot
 from feature_repo.online import OnlineFeatures
+from feature_repo.readers.mmssl import read_mmssl
 from registry.lifecycle import Standing
 from registry.store import ModelStore
 from serving.comparison import compare

@@ -18,8 +18,8 @@ from contracts.reports import ValidationReport, store_report
 from contracts.settings import Settings, load_settings
 from feature_repo.apply import apply_features
 from feature_repo.materialize import materialize
-from feature_repo.mmssl import read_mmssl
 from feature_repo.offline import write_snapshot
+from feature_repo.readers.mmssl import read_mmssl
 from registry.lifecycle import Standing
 from registry.store import ModelStore
 from serving.loader import open_engine

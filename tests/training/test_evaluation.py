@@ -13,7 +13,7 @@ from contracts.errors import BadInput, TrainingDiverged
 from contracts.snapshot import Snapshot, SplitInstants
 from contracts.vocabulary import Vocabulary
 from feature_repo.frame import TrainingFrame
-from feature_repo.restricted_pickle import load_restricted
+from feature_repo.readers.restricted_pickle import load_restricted
 from training.config import RecommenderConfig
 from training.evaluation import evaluate, protocol_of
 from training.models.popularity import Popularity, PopularityConfig

@@ -179,8 +179,8 @@ def test_the_document(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     from feature_repo.apply import apply_features
-    from feature_repo.mmssl import read_mmssl
     from feature_repo.offline import write_snapshot
+    from feature_repo.readers.mmssl import read_mmssl
 
     with home.writing("test"):
         snapshot, _ = write_snapshot(home, read_mmssl(make_mmssl(tmp_path / "data"), "blocks"))

@@ -21,8 +21,8 @@ from contracts.settings import Settings, load_settings
 from contracts.surfaces import EXPERIMENT, Tag
 from contracts.vocabulary import Vocabulary
 from feature_repo.apply import apply_features
-from feature_repo.mmssl import read_mmssl
 from feature_repo.offline import current_snapshot, write_snapshot
+from feature_repo.readers.mmssl import read_mmssl
 from training.evaluation import protocol_of
 from training.models.mf import MfConfig
 from training.packages import check_golden, load_package

@@ -15,8 +15,8 @@ from contracts.home import Home
 from contracts.platform import ValidationRow
 from contracts.reports import ValidationReport, latest_report, require_passed
 from contracts.settings import Settings
-from feature_repo.mmssl import read_mmssl
 from feature_repo.offline import write_snapshot
+from feature_repo.readers.mmssl import read_mmssl
 from validation import rules
 from validation.run import validate_snapshot
 

@@ -16,7 +16,7 @@ from contracts.errors import BadInput, NotFound
 from contracts.files import file_sha256
 from contracts.snapshot import SplitInstants
 from feature_repo.raw_tables import Microseconds, RawTables, assemble, microseconds, numbered_ids
-from feature_repo.restricted_pickle import load_restricted
+from feature_repo.readers.restricted_pickle import load_restricted
 
 __all__ = ["read_mmssl"]
 

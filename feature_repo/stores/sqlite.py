@@ -16,14 +16,14 @@ from feature_repo.raw_tables import microseconds
 
 __all__ = ["ONLINE_STORE_TYPE", "NewestSqliteOnlineStore", "NewestSqliteOnlineStoreConfig"]
 
-ONLINE_STORE_TYPE: Final = "feature_repo.online_store.NewestSqliteOnlineStore"
+ONLINE_STORE_TYPE: Final = "feature_repo.stores.sqlite.NewestSqliteOnlineStore"
 """How Feast's configuration names the store below."""
 
 
 class NewestSqliteOnlineStoreConfig(SqliteOnlineStoreConfig):  # type: ignore[misc]
     """Same fields as Feast's own; Feast finds this class by its name."""
 
-    type: Literal["feature_repo.online_store.NewestSqliteOnlineStore"] = ONLINE_STORE_TYPE
+    type: Literal["feature_repo.stores.sqlite.NewestSqliteOnlineStore"] = ONLINE_STORE_TYPE
 
 
 class NewestSqliteOnlineStore(SqliteOnlineStore):  # type: ignore[misc]

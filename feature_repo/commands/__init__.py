@@ -1,0 +1,6 @@
+"""The commands of this room, one module for each group; ``backbeat`` mounts them."""
+
+from feature_repo.commands.features import features
+from feature_repo.commands.ingest import ingest
+
+__all__ = ["features", "ingest"]

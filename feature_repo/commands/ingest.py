@@ -1,0 +1,74 @@
+"""`backbeat ingest …`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from contracts.options import HomeOption, JsonOption
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from feature_repo.raw_tables import RawTables
+
+__all__ = ["ingest"]
+
+ingest = typer.Typer(help="Take a data set, or a simulated platform, into the offline tables.", no_args_is_help=True)
+
+
+@ingest.command("mmssl")
+def ingest_mmssl(
+    path: Annotated[Path, typer.Argument(help="Directory with trnMat.pkl, valMat.pkl, tstMat.pkl and *_feat.npy.")],
+    name: Annotated[str | None, typer.Option(help="Name of the data set (default: the directory's).")] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Ingest a directory in the MMSSL/DiffMM layout. Example: `backbeat ingest mmssl data/tiktok`"""
+    from feature_repo.readers.mmssl import read_mmssl
+
+    _ingest(lambda: read_mmssl(path, name), f"backbeat ingest mmssl {path}", home, as_json)
+
+
+@ingest.command("simulate")
+def ingest_simulate(
+    users: Annotated[int, typer.Option(help="Number of users.")] = 1500,
+    videos: Annotated[int, typer.Option(help="Number of videos.")] = 1000,
+    days: Annotated[int, typer.Option(help="Length of the period in days.")] = 28,
+    events: Annotated[int, typer.Option(help="Number of viewing events.")] = 20_000,
+    seed: Annotated[int, typer.Option(help="Equal seeds give equal data.")] = 7,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Generate a simulated short-video platform. Example: `backbeat ingest simulate --users 5000 --seed 1`"""
+    from feature_repo.simulator import simulate
+
+    _ingest(
+        lambda: simulate(users=users, videos=videos, days=days, seed=seed, events=events),
+        "backbeat ingest simulate",
+        home,
+        as_json,
+    )
+
+
+def _ingest(read: "Callable[[], RawTables]", command: str, home: Path | None, as_json: bool) -> None:
+    from contracts.console import emit
+    from contracts.home import Home
+    from contracts.settings import load_settings
+    from feature_repo.offline import write_snapshot
+
+    place = Home.open(load_settings(home=home))
+    raw = read()  # before the home is touched, so that bad input leaves it as it was
+    with place.writing(command):
+        snapshot, created = write_snapshot(place, raw)
+    rows = {name: info.rows for name, info in snapshot.tables.items()}
+    document: dict[str, Any] = {
+        "snapshot": snapshot.id,
+        "dataset": snapshot.dataset,
+        "source": snapshot.source,
+        "outcome": "created" if created else "unchanged",
+        "tables": rows,
+        "split": snapshot.split.model_dump(mode="json"),
+    }
+    sizes = "\n".join(f"  {name:<20} {count:>12,} rows" for name, count in rows.items())
+    emit(document, as_json=as_json, text=f"snapshot {snapshot.id} ({snapshot.dataset}): {document['outcome']}\n{sizes}")
