@@ -1,0 +1,40 @@
+"""All encoders by name. ``backbeat features encode NAME`` runs one."""
+
+from feature_repo.encoders.encoding import Encoder, EncoderOptions, Encoding
+
+__all__ = ["ENCODERS"]
+
+
+def _resnet50(options: EncoderOptions) -> Encoding:
+    from feature_repo.encoders.visual import VisualEncoding
+
+    return VisualEncoding("resnet50", options)
+
+
+def _vgg16(options: EncoderOptions) -> Encoding:
+    from feature_repo.encoders.visual import VisualEncoding
+
+    return VisualEncoding("vgg16", options)
+
+
+def _vggish(options: EncoderOptions) -> Encoding:
+    from feature_repo.encoders.vggish import VggishEncoding
+
+    return VggishEncoding(options)
+
+
+def _music_content(options: EncoderOptions) -> Encoding:
+    from feature_repo.encoders.music import MusicContent
+
+    return MusicContent(options)
+
+
+ENCODERS: dict[str, Encoder] = {
+    "resnet50": Encoder("resnet50", ("video", "post"), "visual", _resnet50, "images"),
+    "vgg16": Encoder("vgg16", ("video", "post"), "visual", _vgg16, "images"),
+    "vggish": Encoder("vggish", ("music", "video"), "acoustic", _vggish, "audio"),
+    "music-content": Encoder(
+        "music-content", ("music",), "acoustic", _music_content, "audio", fills=("mood", "pitch", "tempo")
+    ),
+}
+"""Name → encoder."""
