@@ -11,7 +11,7 @@ from pathlib import Path
 
 from contracts.errors import StorageFull
 
-__all__ = ["directory_written_whole", "file_sha256", "storage_full_in", "write_text_whole"]
+__all__ = ["directory_written_whole", "file_sha256", "storage_full_in", "write_bytes_whole", "write_text_whole"]
 
 
 def file_sha256(path: Path) -> str:
@@ -89,12 +89,21 @@ def write_text_whole(path: Path, text: str) -> None:
     Raises:
         StorageFull: The disk ran out of space.
     """
+    write_bytes_whole(path, text.encode())
+
+
+def write_bytes_whole(path: Path, data: bytes) -> None:
+    """Replace ``path`` by ``data`` in one step, durable before it is visible.
+
+    Raises:
+        StorageFull: The disk ran out of space.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
         with _full_disk_named(path):
-            with scratch.open("w", encoding="utf-8") as handle:
-                handle.write(text)
+            with scratch.open("wb") as handle:
+                handle.write(data)
                 handle.flush()
                 os.fsync(handle.fileno())
             scratch.replace(path)

@@ -40,6 +40,7 @@ class Home:
         self.artifacts = self.root / "artifacts"
         self.cache = self.root / "cache"
         self.logs = self.root / "logs"
+        self.stream = self.root / "stream"
         self.platform_database = self.root / "platform.db"
         self.mlflow_database = self.root / "mlflow.db"
 
@@ -176,7 +177,7 @@ class Home:
 
     def _unmake(self, absent: bool) -> None:
         """Remove what the home's first command left half-done, and the home with it where there was none before."""
-        for own in (self.offline, self.feast, self.quality, self.artifacts, self.cache, self.logs):
+        for own in (self.offline, self.feast, self.quality, self.artifacts, self.cache, self.logs, self.stream):
             shutil.rmtree(own, ignore_errors=True)
         for database in (self.platform_database, self.mlflow_database):
             for path in self.root.glob(f"{database.name}*"):

@@ -26,6 +26,7 @@ from feature_repo.raw_tables import RawTables
 __all__ = [
     "current_snapshot",
     "event_period",
+    "newest_snapshot_of",
     "read_snapshot",
     "read_table",
     "snapshot_directory",
@@ -123,6 +124,25 @@ def read_snapshot(home: Home, snapshot_id: str) -> Snapshot:
             next_step="ingest the data again",
         )
     return Snapshot.model_validate_json(path.read_bytes())
+
+
+def newest_snapshot_of(home: Home, dataset: str) -> Snapshot:
+    """The current snapshot if it is of that data set, else the one of that data set written last.
+
+    Raises:
+        NotFound: No snapshot has that data set.
+    """
+    current = current_snapshot_id(home)
+    found = [read_snapshot(home, path.parent.name) for path in home.offline.glob(f"*/{_MANIFEST}")]
+    own = [snapshot for snapshot in found if snapshot.dataset == dataset]
+    if not own:
+        raise NotFound(
+            f"data set {dataset!r}",
+            found=f"snapshots of {', '.join(sorted({each.dataset for each in found})) or 'nothing'}",
+            expected="a snapshot of that data set",
+            next_step="run `backbeat ingest …` with that data, or name another data set",
+        )
+    return max(own, key=lambda snapshot: (snapshot.id == current, snapshot.created_at))
 
 
 def snapshot_directory(home: Home, snapshot_id: str) -> Path:

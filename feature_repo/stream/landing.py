@@ -1,0 +1,158 @@
+"""The landing: pushed rows on their way into the offline store, each batch once.
+
+A batch lands as one file named after its id, so taking in the same batch again changes nothing. ``merge`` adds what has
+landed to the tables of the data set's newest snapshot, as a new snapshot.
+"""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from urllib.parse import quote
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from contracts.errors import BadInput
+from contracts.files import write_bytes_whole, write_text_whole
+from contracts.home import Home
+from contracts.snapshot import Snapshot, SplitInstants
+from contracts.tables import ENTITY_KEYS, EMBEDDING_PREFIX, schema_of
+from feature_repo.offline import newest_snapshot_of, read_table, write_snapshot
+from feature_repo.raw_tables import RawTables
+from feature_repo.stream.batch import Batch
+
+__all__ = ["Landing", "merge"]
+
+_NATURAL_KEYS = {
+    "interactions": ("user_id", "video_id", "kind", "event_time"),
+    "listens": ("user_id", "music_id", "kind", "event_time"),
+    "users": ("user_id", "event_time"),
+    "videos": ("video_id", "event_time"),
+    "music": ("music_id", "event_time"),
+    "posts": ("post_id",),
+    "edges": ("network", "source_id", "target_id", "event_time"),
+}
+"""Table → the columns in which two rows that say the same agree."""
+
+
+class Landing:
+    """What was pushed for one data set and is in none of its snapshots yet.
+
+    Args:
+        home: Which home.
+        dataset: Name of the data set.
+    """
+
+    def __init__(self, home: Home, dataset: str) -> None:
+        self._directory = home.stream / "landed" / quote(dataset, safe="")
+        self._refused = home.stream / "refused"
+
+    def land(self, batch: Batch) -> bool:
+        """Keep a batch for good; returns whether it was new.
+
+        Raises:
+            StorageFull: The disk ran out of space.
+        """
+        path = self._directory / batch.table / f"{batch.id}.parquet"
+        if path.exists():
+            return False
+        write_bytes_whole(path, batch.to_bytes())
+        return True
+
+    def refuse(self, name: str, data: bytes, reason: BadInput) -> None:
+        """Set rows aside with the reason, for somebody to look at.
+
+        Args:
+            name: Name of the files, e.g. the batch's id.
+            data: The rows as they came.
+            reason: Why they were not taken in.
+        """
+        write_bytes_whole(self._refused / f"{name}.parquet", data)
+        write_text_whole(self._refused / f"{name}.json", json.dumps(reason.as_dict(), indent=2))
+
+    def files(self) -> list[Path]:
+        """The batches, one file each."""
+        return sorted(self._directory.glob("*/*.parquet"))
+
+    def tables(self, files: list[Path] | None = None) -> dict[str, pa.Table]:
+        """The rows by table, of the given files or all of them; tables without rows are left out."""
+        parts: dict[str, list[pa.Table]] = {}
+        for path in self.files() if files is None else files:
+            parts.setdefault(path.parent.name, []).append(pq.read_table(path).replace_schema_metadata(None))
+        return {name: pa.concat_tables(tables).combine_chunks() for name, tables in sorted(parts.items())}
+
+
+def merge(
+    home: Home, dataset: str, train_until: datetime | None = None, validation_until: datetime | None = None
+) -> tuple[Snapshot, dict[str, int], bool]:
+    """Write a snapshot of the data set's newest tables and everything that has landed since, and make it current.
+
+    A row that says the same as one that is there already is not added again. Interrupted at any point, it can be
+    repeated: what has landed is removed only once the snapshot is there.
+
+    Args:
+        home: Which home; the caller holds its writer lock.
+        dataset: Name of the data set.
+        train_until: Where training is to end; as before if None.
+        validation_until: Where validation is to end; as before if None.
+
+    Returns:
+        The snapshot, the rows added to each table, and whether the snapshot is new.
+
+    Raises:
+        NotFound: No snapshot has that data set.
+        BadInput: The two instants are not in order.
+        StorageFull: The disk ran out of space.
+    """
+    base = newest_snapshot_of(home, dataset)
+    landing = Landing(home, dataset)
+    files = landing.files()
+    arrived = landing.tables(files)
+    tables = {name: read_table(home, base, name) for name in base.tables}
+    added = {}
+    for name, rows in arrived.items():
+        known = tables.get(name, schema_of(name).empty_table())
+        fresh = _unknown_rows(name, known, rows)
+        tables[name] = pa.concat_tables([known, fresh]).combine_chunks()
+        added[name] = fresh.num_rows
+    raw = RawTables(
+        tables=tables,
+        specs=base.embeddings,
+        split=_split(base, train_until, validation_until),
+        dataset=dataset,
+        source=base.source if base.source.endswith(_PUSHED) else base.source + _PUSHED,
+        media=None if base.media is None else Path(base.media),
+    )
+    snapshot, created = write_snapshot(home, raw)
+    for path in files:
+        path.unlink(missing_ok=True)
+    return snapshot, added, created
+
+
+_PUSHED = ", and what was pushed"
+
+
+def _split(base: Snapshot, train_until: datetime | None, validation_until: datetime | None) -> SplitInstants:
+    first, second = train_until or base.split.train_until, validation_until or base.split.validation_until
+    if first >= second:
+        raise BadInput(
+            "end of training",
+            found=first.isoformat(),
+            expected=f"an instant before the end of validation, {second.isoformat()}",
+            next_step="give --train-until and --validation-until in order",
+        )
+    moved = train_until is not None or validation_until is not None
+    return SplitInstants(train_until=first, validation_until=second, nominal=base.split.nominal and not moved)
+
+
+def _unknown_rows(name: str, known: pa.Table, rows: pa.Table) -> pa.Table:
+    """Those of ``rows`` that neither ``known`` nor an earlier arrival has, in order of arrival."""
+    if name.startswith(EMBEDDING_PREFIX):
+        keys: tuple[str, ...] = (schema_of(name).names[0], "event_time")
+    else:
+        keys = _NATURAL_KEYS[name]
+    frame = pl.from_arrow(rows).sort("ingested_at", maintain_order=True).unique(keys, keep="first", maintain_order=True)
+    fresh = frame.join(pl.from_arrow(known.select(list(keys))), on=list(keys), how="anti", maintain_order="left")
+    return fresh.to_arrow().cast(rows.schema)
