@@ -109,7 +109,9 @@ class RedisInbox:
         with self._answering() as client:
             # What was handed out before and not confirmed comes first: the consumer before this one was killed.
             entries = self._read(client, "0", None) or self._read(client, ">", max(1, int(wait_s * 1000)))
-        return [_delivery(token.decode(), fields.get(_FIELD, b""), f"{self._stream} {token}") for token, fields in entries]
+        return [
+            _delivery(token.decode(), fields.get(_FIELD, b""), f"{self._stream} {token}") for token, fields in entries
+        ]
 
     def confirm(self, delivery: Delivery) -> None:
         with self._answering() as client, client.pipeline(transaction=True) as pipeline:
@@ -118,9 +120,7 @@ class RedisInbox:
             pipeline.execute()
 
     def _read(self, client: "Redis", after: str, block_ms: int | None) -> list[tuple[bytes, dict[bytes, bytes]]]:
-        answer: Any = client.xreadgroup(
-            _GROUP, "consumer", {self._stream: after}, count=_READ_AT_ONCE, block=block_ms
-        )
+        answer: Any = client.xreadgroup(_GROUP, "consumer", {self._stream: after}, count=_READ_AT_ONCE, block=block_ms)
         return [(token, fields or {}) for token, fields in answer[0][1]] if answer else []
 
     @contextlib.contextmanager

@@ -5,7 +5,6 @@ landed to the tables of the data set's newest snapshot, as a new snapshot.
 """
 
 import json
-from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote
@@ -18,7 +17,7 @@ from contracts.errors import BadInput
 from contracts.files import write_bytes_whole, write_text_whole
 from contracts.home import Home
 from contracts.snapshot import Snapshot, SplitInstants
-from contracts.tables import ENTITY_KEYS, EMBEDDING_PREFIX, schema_of
+from contracts.tables import EMBEDDING_PREFIX, schema_of
 from feature_repo.offline import newest_snapshot_of, read_table, write_snapshot
 from feature_repo.raw_tables import RawTables
 from feature_repo.stream.batch import Batch
