@@ -13,7 +13,7 @@ import numpy.typing as npt
 from contracts.embeddings import EmbeddingSpec
 from contracts.errors import BadInput
 
-__all__ = ["Encoder", "EncoderOptions", "Encoding", "Entity", "Fault", "MediaItem", "Vectors", "load_items"]
+__all__ = ["Absent", "Encoder", "EncoderOptions", "Encoding", "Entity", "Fault", "MediaItem", "Vectors", "load_items"]
 
 Entity = Literal["video", "music", "post"]
 Vectors = npt.NDArray[np.float32]
@@ -41,6 +41,12 @@ class Fault:
     reason: str
     path: str | None = None
     """The file at fault; None where it is the text, or nothing was given."""
+    absent: bool = False
+    """There is nothing to encode, such as a clip without sound: skipped, and no error."""
+
+
+class Absent(BadInput):
+    """An item has nothing for this encoder. Loaders raise it; ``load_items`` makes a fault of it that is no error."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +118,7 @@ def load_items(
         try:
             return load(item), None
         except BadInput as error:
-            return None, Fault(error.found, error.subject)
+            return None, Fault(error.found, error.subject, absent=isinstance(error, Absent))
 
     if threads == 1 or len(items) < 2:
         pairs = [one(item) for item in items]
