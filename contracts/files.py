@@ -11,7 +11,14 @@ from pathlib import Path
 
 from contracts.errors import StorageFull
 
-__all__ = ["directory_written_whole", "file_sha256", "storage_full_in", "write_bytes_whole", "write_text_whole"]
+__all__ = [
+    "directory_written_whole",
+    "file_sha256",
+    "file_written_whole",
+    "storage_full_in",
+    "write_bytes_whole",
+    "write_text_whole",
+]
 
 
 def file_sha256(path: Path) -> str:
@@ -81,6 +88,27 @@ def directory_written_whole(target: Path) -> Iterator[Path]:
             scratch.rename(target)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def file_written_whole(path: Path) -> Iterator[Path]:
+    """Yield the path of a sibling that replaces ``path`` on success, durable before it is visible, and vanishes else.
+
+    Raises:
+        StorageFull: The disk ran out of space.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for remains in path.parent.glob(f".{path.name}.*.partial"):  # of a writer that was killed
+        remains.unlink(missing_ok=True)
+    scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
+    try:
+        with _full_disk_named(path):
+            yield scratch
+            with scratch.open("rb") as handle:
+                os.fsync(handle.fileno())
+            scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
 
 
 def write_text_whole(path: Path, text: str) -> None:

@@ -38,6 +38,7 @@ class Home:
         self.feast = self.root / "feast"
         self.quality = self.root / "quality"
         self.artifacts = self.root / "artifacts"
+        self.centres = self.root / "centres"
         self.cache = self.root / "cache"
         self.logs = self.root / "logs"
         self.stream = self.root / "stream"
@@ -177,7 +178,16 @@ class Home:
 
     def _unmake(self, absent: bool) -> None:
         """Remove what the home's first command left half-done, and the home with it where there was none before."""
-        for own in (self.offline, self.feast, self.quality, self.artifacts, self.cache, self.logs, self.stream):
+        for own in (
+            self.offline,
+            self.feast,
+            self.quality,
+            self.artifacts,
+            self.centres,
+            self.cache,
+            self.logs,
+            self.stream,
+        ):
             shutil.rmtree(own, ignore_errors=True)
         for database in (self.platform_database, self.mlflow_database):
             for path in self.root.glob(f"{database.name}*"):

@@ -18,11 +18,12 @@ from contracts.home import Home
 from contracts.settings import Settings
 from contracts.snapshot import Snapshot
 from contracts.vocabulary import UNKNOWN, Vocabulary
-from feature_repo.definitions import ENTITIES, FEATURE_SERVICES, MODALITY_VIEWS
+from feature_repo.definitions import ENTITIES
 from feature_repo.offline import current_snapshot, event_period, read_table
 from feature_repo.raw_tables import microseconds
+from feature_repo.services import SERVICES
 from feature_repo.store import require_applied
-from feature_repo.views.derived import HISTORY_LENGTH
+from feature_repo.views.history import HISTORY_LENGTH
 
 __all__ = ["TrainingFrame", "load_test_pairs", "load_training_frame"]
 
@@ -76,15 +77,15 @@ def load_training_frame(
     Raises:
         NotFound: The feature service is unknown, or the snapshot's features are not applied.
     """
-    if feature_service not in FEATURE_SERVICES:
-        raise unknown_name("feature service", feature_service, FEATURE_SERVICES, next_step="use one of those names")
+    if feature_service not in SERVICES:
+        raise unknown_name("feature service", feature_service, SERVICES, next_step="use one of those names")
     snapshot = snapshot or current_snapshot(home)
     users, items = _vocabulary(home, snapshot, "user"), _vocabulary(home, snapshot, "video")
     train, validation, _ = _parts(home, snapshot, users, items)
     features = _features(settings, home, snapshot, feature_service, {"user": users, "video": items})
     modalities, missing = {}, {}
     for modality, spec in snapshot.video_modalities.items():
-        if (column := features.get(f"{MODALITY_VIEWS[modality]}__vector")) is not None:
+        if (column := features.get(f"{spec.view}__vector")) is not None:
             modalities[modality], missing[modality] = _matrix(column, spec.width)
     return TrainingFrame(
         snapshot=snapshot,
@@ -139,10 +140,11 @@ def _features(
     store = require_applied(settings, home, snapshot)
     # Feast joins rows up to and including the instant asked for; training ends strictly before the cut.
     before_cut, last = snapshot.split.train_until - _INSTANT, event_period(home, snapshot)[1]
+    content = {spec.view for spec in snapshot.video_modalities.values()}
     wanted: dict[tuple[str, datetime], list[str]] = {}
     for projection in store.get_feature_service(service).feature_view_projections:
         entity = store.get_feature_view(projection.name).entities[0]
-        instant = last if projection.name in MODALITY_VIEWS.values() else before_cut
+        instant = last if projection.name in content else before_cut
         references = wanted.setdefault((entity, instant), [])
         references.extend(f"{projection.name}:{feature.name}" for feature in projection.features)
     columns: dict[str, pa.Array] = {}

@@ -20,7 +20,7 @@ import torch
 from contracts.errors import BadInput
 from contracts.manifest import ModelManifest, seal, verify
 from contracts.vocabulary import Vocabulary
-from feature_repo.views.derived import HISTORY_LENGTH
+from feature_repo.views.history import HISTORY_LENGTH
 from training.config import resolve_config
 from training.models import model_entry
 from training.recommender import PADDING, Catalogue, Recommender, UserBatch

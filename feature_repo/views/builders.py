@@ -1,0 +1,29 @@
+"""Which function computes which derived view."""
+
+from collections.abc import Callable
+
+from contracts.home import Home
+from contracts.snapshot import Snapshot
+from feature_repo.views.builder import Builder
+from feature_repo.views.catalogue import View, views_of
+from feature_repo.views.history import user_adopted_music, user_history, user_listens
+from feature_repo.views.popularity import video_popularity
+
+__all__ = ["BUILDERS", "builders_of"]
+
+BUILDERS: dict[str, Callable[[View, Snapshot], Builder]] = {
+    "user_history": user_history,
+    "user_listens": user_listens,
+    "user_adopted_music": user_adopted_music,
+    "video_popularity": video_popularity,
+}
+"""Family of the catalogue → what gives the builder of a view of it."""
+
+
+def builders_of(home: Home, snapshot: Snapshot) -> dict[str, Builder]:
+    """View → what computes it, for every derived view of a snapshot."""
+    return {
+        name: BUILDERS[view.family](view, snapshot)
+        for name, view in views_of(home, snapshot).items()
+        if view.derived and view.family in BUILDERS
+    }
