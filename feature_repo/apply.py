@@ -4,11 +4,15 @@ from typing import Any
 
 from contracts.home import Home
 from contracts.settings import Settings
-from feature_repo.definitions import FEATURE_SERVICES, define, definitions_digest, views_of
+from feature_repo.definitions import define, definitions_digest
 from feature_repo.offline import current_snapshot
 from feature_repo.quiet import quietly
+from feature_repo.schemas import keep_schemas
+from feature_repo.services import services_of
 from feature_repo.store import applied_definitions, open_store
+from feature_repo.views.catalogue import views_of
 from feature_repo.views.derived import ensure_derived
+from feature_repo.views.moments import moment_views_of
 
 __all__ = ["apply_features"]
 
@@ -21,13 +25,17 @@ def apply_features(settings: Settings, home: Home) -> dict[str, Any]:
         home: Which home; the caller holds its writer lock.
 
     Returns:
-        ``snapshot``, ``outcome`` (``applied`` or ``unchanged``), ``views`` and ``services``.
+        ``snapshot``, ``dataset``, ``outcome`` (``applied`` or ``unchanged``), ``views``, those computed ``on_demand``,
+        and ``services``.
 
     Raises:
         NotFound: Nothing was ingested.
+        Conflict: A view or service has another schema than the one first applied under its name.
         StorageFull: The disk ran out of space.
+        ServiceUnavailable: The registry's database does not answer.
     """
     snapshot = current_snapshot(home)
+    keep_schemas(home, snapshot)
     home.feast.mkdir(exist_ok=True)
     _, computed = ensure_derived(home, snapshot)
     store = open_store(settings, home, snapshot.id)
@@ -39,6 +47,7 @@ def apply_features(settings: Settings, home: Home) -> dict[str, Any]:
         "snapshot": snapshot.id,
         "dataset": snapshot.dataset,
         "outcome": "unchanged" if known and not computed else "applied",
-        "views": views_of(snapshot),
-        "services": list(FEATURE_SERVICES),
+        "views": list(views_of(home, snapshot)),
+        "on_demand": list(moment_views_of(home, snapshot)),
+        "services": services_of(snapshot),
     }

@@ -1,56 +1,43 @@
-"""What Feast knows: entities, feature views and feature services of one snapshot.
+"""What Feast knows: entities, feature views, on-demand views and feature services of one snapshot.
 
-Applied as an explicit list by :mod:`feature_repo.apply`; Feast never imports this folder by itself.
+Applied as an explicit list by :mod:`feature_repo.apply`; Feast never imports this folder by itself. Which views there
+are says :mod:`feature_repo.views.catalogue`, which services :mod:`feature_repo.services`.
 """
 
 import hashlib
-from pathlib import Path
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+
+import pyarrow.parquet as pq
 
 from contracts.embeddings import EmbeddingSpec
 from contracts.home import Home
 from contracts.snapshot import Snapshot
-from contracts.tables import EMBEDDING_PREFIX
-from feature_repo.offline import snapshot_directory
+from contracts.tables import ENTITY_KEYS
 from feature_repo.quiet import quietly
+from feature_repo.services import SERVICES, service_views, services_of
 from feature_repo.store import DEFINITIONS_TAG, project_name
-from feature_repo.views.derived import derived_directory
+from feature_repo.views.catalogue import View, views_of
+from feature_repo.views.moments import MOMENT, MomentView, moment_views_of
 
 if TYPE_CHECKING:
-    from feast import FeatureView
+    from feast import FeatureView, OnDemandFeatureView
 
-__all__ = ["ENTITIES", "EVENT_VIEWS", "FEATURE_SERVICES", "MODALITY_VIEWS", "define", "definitions_digest", "views_of"]
+__all__ = ["ENTITIES", "define", "definitions_digest"]
 
-ENTITIES = {"user": "user_id", "video": "video_id"}
-"""Entity → the column that joins it."""
+ENTITIES = {entity: key for entity, key in ENTITY_KEYS.items() if entity != "post"}
+"""Entity → the column that joins it. A post is no entity: its vectors count towards its author's features."""
 
-EVENT_VIEWS = {"user_history": "user", "video_popularity": "video"}
-"""View computed from events → its entity."""
-
-MODALITY_VIEWS = {"visual": "video_visual", "acoustic": "video_acoustic", "textual": "video_textual"}
-"""Modality → the view of its vectors; a snapshot has those whose modality it has."""
-
-FEATURE_SERVICES = {
-    "interactions_v1": tuple(EVENT_VIEWS),
-    "vbpr_v1": (*EVENT_VIEWS, *MODALITY_VIEWS.values()),
-    "m3csr_v1": (*EVENT_VIEWS, *MODALITY_VIEWS.values()),
-}
-"""Feature service → its views, as far as the snapshot has them."""
-
-_REVISION = "1"
+_REVISION = "2"
 """Raise it when the objects below change, so that homes apply them again."""
-
-
-def views_of(snapshot: Snapshot) -> list[str]:
-    """Names of the views a snapshot has."""
-    return [*EVENT_VIEWS, *(MODALITY_VIEWS[modality] for modality in sorted(snapshot.embeddings))]
 
 
 def definitions_digest(home: Home, snapshot: Snapshot) -> str:
     """Names what :func:`define` would define, without importing Feast."""
-    paths = [str(snapshot_directory(home, snapshot.id)), str(derived_directory(home, snapshot.id))]
-    specs = [spec.model_dump_json() for _, spec in sorted(snapshot.embeddings.items())]
-    text = "\n".join([_REVISION, *paths, *specs])
+    views = [repr(view) for _, view in sorted(views_of(home, snapshot).items())]
+    moments = [f"{view!r} {dict(view.features)} {view.state}" for view in moment_views_of(home, snapshot).values()]
+    services = [f"{name}: {service_views(home, snapshot, name)}" for name in services_of(snapshot)]
+    text = "\n".join([_REVISION, *views, *moments, *services])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -63,7 +50,6 @@ def define(home: Home, snapshot: Snapshot) -> list[Any]:
     """
     with quietly():
         from feast import Entity, FeatureService, Project, ValueType
-        from feast.types import Array, Float32, Int64, String
 
     tags = {"snapshot": snapshot.id, "dataset": snapshot.dataset}
     project = Project(
@@ -72,52 +58,89 @@ def define(home: Home, snapshot: Snapshot) -> list[Any]:
         tags={**tags, DEFINITIONS_TAG: definitions_digest(home, snapshot)},
     )
     entities = {name: Entity(name=name, join_keys=[key], value_type=ValueType.STRING) for name, key in ENTITIES.items()}
-    derived = derived_directory(home, snapshot.id)
-    views = {
-        "user_history": _view(
-            "user_history",
-            entities["user"],
-            {"video_ids": Array(String), "event_times": Array(Int64)},
-            derived / "user_history.parquet",
-            tags,
-        ),
-        "video_popularity": _view(
-            "video_popularity", entities["video"], {"views": Int64}, derived / "video_popularity.parquet", tags
-        ),
+    views: dict[str, Any] = {
+        name: _view(view, entities[view.entity], tags)
+        for name, view in views_of(home, snapshot).items()
+        if view.path.exists()
     }
-    for modality, spec in sorted(snapshot.embeddings.items()):
-        views[MODALITY_VIEWS[modality]] = _view(
-            MODALITY_VIEWS[modality],
-            entities["video"],
-            {"vector": Array(Float32)},
-            snapshot_directory(home, snapshot.id) / f"{EMBEDDING_PREFIX}{modality}.parquet",
-            {**tags, **_spec_tags(spec)},
-        )
+    for name, moment in moment_views_of(home, snapshot).items():
+        if set(moment.state.values()) <= set(views):
+            views[name] = _on_demand_view(moment, entities[moment.entity], views, tags)
     services = [
-        FeatureService(name=name, features=[views[view] for view in members if view in views], tags=tags)
-        for name, members in FEATURE_SERVICES.items()
+        FeatureService(
+            name=name,
+            features=[views[view] for view in service_views(home, snapshot, name) if view in views],
+            tags=tags | {"tables": ",".join(SERVICES[name].tables)},
+        )
+        for name in services_of(snapshot)
     ]
     return [project, *entities.values(), *views.values(), *services]
 
 
-def _view(name: str, entity: Any, features: dict[str, Any], path: Path, tags: dict[str, str]) -> "FeatureView":
-    from datetime import timedelta
+def _fields(features: Any) -> list[Any]:
+    from feast import Field
+    from feast.types import Array, Float32, Int32, Int64, String
 
-    from feast import FeatureView, Field, FileSource
+    scalars = {"int32": Int32, "int64": Int64, "float32": Float32, "string": String}
+    types = scalars | {f"list<{name}>": Array(scalar) for name, scalar in scalars.items()}
+    return [Field(name=feature, dtype=types[kind]) for feature, kind in features.items()]
+
+
+def _view(view: View, entity: Any, tags: dict[str, str]) -> "FeatureView":
+    from feast import FeatureView, FileSource
     from feast.data_format import ParquetFormat
 
     return FeatureView(
-        name=name,
+        name=view.name,
         entities=[entity],
-        schema=[Field(name=feature, dtype=dtype) for feature, dtype in features.items()],
+        schema=_fields(view.features),
         source=FileSource(
-            name=f"{name}_parquet", path=str(path), file_format=ParquetFormat(), timestamp_field="event_time"
+            name=f"{view.name}_parquet",
+            path=str(view.path),
+            file_format=ParquetFormat(),
+            timestamp_field="event_time",
+            created_timestamp_column="ingested_at" if "ingested_at" in pq.read_schema(view.path).names else "",
         ),
-        ttl=timedelta(0),  # features stay valid until replaced; Feast would not enforce a TTL on online reads
+        ttl=view.ttl or timedelta(0),  # 0: features stay valid until replaced
         online=True,
-        tags=tags,
+        tags={**tags, "family": view.family, **_spec_tags(view.spec)},
     )
 
 
-def _spec_tags(spec: EmbeddingSpec) -> dict[str, str]:
-    return {"spec": spec.digest, "encoder": spec.encoder, "revision": spec.revision, "width": str(spec.width)}
+def _on_demand_view(
+    moment: MomentView, entity: Any, views: dict[str, Any], tags: dict[str, str]
+) -> "OnDemandFeatureView":
+    """A view that Feast computes, by the function that all other readers call too.
+
+    The registry keeps a transformation as source text beside a pickle of it. The text names our function, and Feast
+    runs the text where it can, so that no reader ever opens the pickle.
+    """
+    from feast import Field, OnDemandFeatureView, RequestSource
+    from feast.transformation.udf_rehydrate import rehydrate_udf_from_source
+    from feast.types import Int64
+
+    source = (
+        f"def {moment.name}(frame):\n"
+        "    from feature_repo.views.moments import on_demand\n"
+        f"    return on_demand({moment.name!r}, {moment.family!r}, frame)\n"
+    )
+    return OnDemandFeatureView(
+        name=moment.name,
+        entities=[entity],
+        schema=_fields(moment.features),
+        sources=[
+            *(views[name] for name in dict.fromkeys(moment.state.values())),
+            RequestSource(name=f"{moment.name}_request", schema=[Field(name=MOMENT, dtype=Int64)]),
+        ],
+        mode="pandas",  # whole columns; a view of mode "python" with singleton=True answers one value for all rows
+        udf=rehydrate_udf_from_source(source, preferred_name=moment.name),
+        udf_string=source,
+        tags={**tags, "family": moment.family, **_spec_tags(moment.spec)},
+    )
+
+
+def _spec_tags(spec: EmbeddingSpec | None) -> dict[str, str]:
+    if spec is None:
+        return {}
+    facts = spec.model_dump(mode="json", exclude_none=True)
+    return {"spec": spec.digest, **{name: str(value) for name, value in facts.items()}}

@@ -11,10 +11,11 @@ from contracts.current import current_snapshot_id
 from contracts.database import Database
 from contracts.errors import NotFound
 from contracts.home import Home
-from contracts.jobs import job, latest_job, snapshots_done
+from contracts.job_run import new_job
+from contracts.jobs import latest_job, snapshots_done
 from contracts.reports import require_passed
 from contracts.settings import Settings
-from feature_repo.definitions import ENTITIES, definitions_digest, views_of
+from feature_repo.definitions import ENTITIES, definitions_digest
 from feature_repo.offline import current_snapshot, event_period, read_snapshot
 from feature_repo.quiet import quietly
 from feature_repo.store import require_applied, servers_answer
@@ -54,7 +55,7 @@ def materialize(settings: Settings, home: Home, force: bool = False) -> dict[str
         require_passed(database, snapshot.id)
         store = require_applied(settings, home, snapshot)
         start, end = event_period(home, snapshot)
-        views = views_of(snapshot)
+        views = [view.name for view in store.list_feature_views()]
         done = None if force else latest_job(database, JOB_KIND, snapshot.id, "done")
         if (
             done is not None
@@ -63,15 +64,15 @@ def materialize(settings: Settings, home: Home, force: bool = False) -> dict[str
         ):
             return {"snapshot": snapshot.id, "outcome": "unchanged", **done.detail}
         with (
-            job(database, JOB_KIND, snapshot.id) as detail,
+            new_job(database, JOB_KIND, snapshot.id, views) as run,
             progress("materializing feature views", len(views)) as advance,
         ):
-            detail |= {"views": views, "definitions": definitions_digest(home, snapshot)}
+            run.detail |= {"views": views, "definitions": definitions_digest(home, snapshot)}
             for view in views:
                 with servers_answer(), quietly():
                     store.materialize(start, end, feature_views=[view])
                 advance(note=view)
-        return {"snapshot": snapshot.id, "outcome": "materialized", **detail}
+        return {"snapshot": snapshot.id, "outcome": "materialized", **run.detail}
     finally:
         database.close()
 
