@@ -30,6 +30,47 @@ def ingest_mmssl(
     _ingest(lambda: read_mmssl(path, name), f"backbeat ingest mmssl {path}", home, as_json)
 
 
+@ingest.command("tables")
+def ingest_tables(
+    path: Annotated[Path, typer.Argument(help="Directory with users.parquet, interactions.csv and so on.")],
+    name: Annotated[str | None, typer.Option(help="Name of the data set (default: the directory's).")] = None,
+    train_until: Annotated[str | None, typer.Option(help="End of training: an ISO 8601 instant with zone.")] = None,
+    validation_until: Annotated[str | None, typer.Option(help="End of validation: likewise.")] = None,
+    train_share: Annotated[float, typer.Option(help="Share of events to train on, the earliest.")] = 0.8,
+    validation_share: Annotated[float, typer.Option(help="Share of events to validate on, those after.")] = 0.1,
+    check: Annotated[bool, typer.Option("--check", help="Only report what is wrong; write nothing.")] = False,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Ingest a team's own Parquet or CSV files, or say everything that is wrong with them.
+
+    Example: `backbeat ingest tables data/own --check`
+    """
+    from contracts.console import emit
+    from feature_repo.readers.own.problems import TablesRefused
+    from feature_repo.readers.own.report import print_problems
+    from feature_repo.readers.tables import Shares, parse_split, read_tables
+
+    split = parse_split(train_until, validation_until, Shares(train_share, validation_share))
+
+    def read() -> "RawTables":
+        try:
+            return read_tables(path, name, split)
+        except TablesRefused as refused:
+            if not as_json:
+                print_problems(refused.problems)
+            raise
+
+    if not check:
+        _ingest(read, f"backbeat ingest tables {path}", home, as_json)
+        return
+    raw = read()
+    rows = {table: content.num_rows for table, content in raw.tables.items()}
+    document = {"dataset": raw.dataset, "problems": [], "tables": rows, "split": raw.split.model_dump(mode="json")}
+    sizes = "\n".join(f"  {table:<20} {count:>12,} rows" for table, count in rows.items())
+    emit(document, as_json=as_json, text=f"{path}: nothing wrong\n{sizes}")
+
+
 @ingest.command("simulate")
 def ingest_simulate(
     users: Annotated[int, typer.Option(help="Number of users.")] = 1500,
