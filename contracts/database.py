@@ -16,7 +16,7 @@ from contracts.settings import Settings
 
 __all__ = ["SCHEMA_REVISION", "Database"]
 
-SCHEMA_REVISION = "0001"
+SCHEMA_REVISION = "0002"
 """Newest migration in ``migrations/versions``; a test keeps the two equal."""
 
 

@@ -3,12 +3,14 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, DateTime, Dialect, Float, Index, Integer, String, TypeDecorator
+from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Float, Index, Integer, String, TypeDecorator
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 __all__ = [
     "AuditRow",
+    "JobLockRow",
     "JobRow",
+    "OnlineViewRow",
     "PlatformBase",
     "ResponseRow",
     "ShadowReportRow",
@@ -41,20 +43,83 @@ class PlatformBase(DeclarativeBase):
 
 
 class JobRow(PlatformBase):
-    """A piece of long work: who does what, how far it is, how it ended."""
+    """A piece of long work: who does what, how far it is, how it ended. See :mod:`contracts.jobs`."""
 
     __tablename__ = "jobs"
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     kind: Mapped[str] = mapped_column(String(32))
     snapshot: Mapped[str] = mapped_column(String(64))
+    subjects: Mapped[list[Any]]
+    """What only one job of a kind may work on at a time, e.g. names of feature views."""
+    parameters: Mapped[dict[str, Any]]
     state: Mapped[str] = mapped_column(String(16))
-    """``running``, ``done``, ``failed`` or ``interrupted``."""
-    started_at: Mapped[datetime]
+    """A :class:`contracts.jobs.JobState`."""
+    requested: Mapped[str | None] = mapped_column(String(16))
+    """``pause`` or ``cancel``: what the worker shall do at its next checkpoint."""
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
+    done: Mapped[int] = mapped_column(BigInteger)
+    """Units of work that are finished."""
+    total: Mapped[int | None] = mapped_column(BigInteger)
+    """Units of work in all; None before they are counted."""
+    rows: Mapped[int] = mapped_column(BigInteger)
+    rows_per_second: Mapped[float | None] = mapped_column(Float)
+    """Of the newest attempt."""
+    peak_memory: Mapped[int | None] = mapped_column(BigInteger)
+    """Bytes, the most of all attempts."""
+    error: Mapped[dict[str, Any] | None]
+    """JSON form of the error that ended it."""
+    checkpoint: Mapped[dict[str, Any]]
+    """Where the next attempt goes on."""
     detail: Mapped[dict[str, Any]]
+    """Facts for people and for later jobs."""
+    attempts: Mapped[int]
+    """How often it was started or resumed."""
+    token: Mapped[str | None] = mapped_column(String(32))
+    """The present attempt; whoever has another one has lost the job."""
+    host: Mapped[str | None] = mapped_column(String(256))
+    pid: Mapped[int | None]
+    born: Mapped[str | None] = mapped_column(String(128))
+    """With ``host`` and ``pid``: the process at work, a :class:`contracts.liveness.Holder`."""
+    heartbeat_at: Mapped[datetime | None]
 
-    __table_args__ = (Index("jobs_by_kind", "kind", "snapshot", "started_at"),)
+    __table_args__ = (
+        Index("jobs_by_kind", "kind", "snapshot", "created_at"),
+        Index("jobs_by_state", "state", "created_at"),
+    )
+
+
+class JobLockRow(PlatformBase):
+    """One subject of one running job; that the row is unique is the lock."""
+
+    __tablename__ = "job_locks"
+
+    kind: Mapped[str] = mapped_column(String(32), primary_key=True)
+    snapshot: Mapped[str] = mapped_column(String(64), primary_key=True)
+    subject: Mapped[str] = mapped_column(String(128), primary_key=True)
+    job_id: Mapped[str] = mapped_column(String(32))
+    token: Mapped[str] = mapped_column(String(32))
+    """The attempt that holds it."""
+
+
+class OnlineViewRow(PlatformBase):
+    """How far a feature view of a snapshot is in the online store."""
+
+    __tablename__ = "online_views"
+
+    snapshot: Mapped[str] = mapped_column(String(64), primary_key=True)
+    view: Mapped[str] = mapped_column(String(128), primary_key=True)
+    definitions: Mapped[str] = mapped_column(String(64))
+    """Digest of the definitions that the rows follow."""
+    watermark: Mapped[datetime | None]
+    """Everything known up to this instant is online; None while it is written for the first time or anew."""
+    rows: Mapped[int] = mapped_column(BigInteger)
+    """Keys with a row, as of the watermark."""
+    job_id: Mapped[str] = mapped_column(String(32))
+    """The job that wrote it last."""
+    updated_at: Mapped[datetime]
 
 
 class ValidationRow(PlatformBase):

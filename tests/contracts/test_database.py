@@ -1,5 +1,3 @@
-import subprocess
-import sys
 from datetime import datetime
 
 import pytest
@@ -13,7 +11,6 @@ from contracts.clock import to_utc, utc_now
 from contracts.database import SCHEMA_REVISION, Database
 from contracts.errors import BadInput, HomeTooNew, ServiceUnavailable, ValidationFailed
 from contracts.home import Home
-from contracts.jobs import job, latest_job, snapshots_done
 from contracts.platform import PlatformBase, ResponseRow, ValidationRow
 from contracts.reports import Finding, SuiteVerdict, ValidationReport, latest_report, require_passed, store_report
 from contracts.settings import Settings, load_settings
@@ -92,69 +89,6 @@ def test_the_gate_wants_the_newest_report_to_have_passed(database: Database) -> 
         require_passed(database, "s")
     assert [suite for suite, _ in failed.worst()] == ["visual"]
     assert latest_report(database, "other") is None
-
-
-@pytest.mark.parametrize(
-    ("fault", "state"), [(None, "done"), (ValueError, "failed"), (KeyboardInterrupt, "interrupted")]
-)
-def test_a_job_records_how_it_ended(database: Database, fault: type[BaseException] | None, state: str) -> None:
-    try:
-        with job(database, "materialize", "s") as detail:
-            detail["rows"] = 3
-            assert latest_job(database, "materialize").state == "running"
-            if fault is not None:
-                raise fault
-    except (ValueError, KeyboardInterrupt):
-        pass
-    row = latest_job(database, "materialize", "s")
-    assert (row.state, row.detail) == (state, {"rows": 3})
-    assert row.ended_at is not None
-    assert latest_job(database, "materialize", "other") is None
-    assert (latest_job(database, "materialize", state="done") is None) == (state != "done")
-
-
-KILLED = """
-import sys, time
-from contracts.database import Database
-from contracts.home import Home
-from contracts.jobs import job
-from contracts.settings import load_settings
-settings = load_settings(home=sys.argv[1])
-database = Database(settings, Home.open(settings))
-with job(database, "materialize", "s"), job(database, "other", "s"):
-    print("at work", flush=True)
-    time.sleep(60)
-"""
-
-
-def test_the_next_job_closes_one_whose_process_was_killed(settings: Settings, home: Home, database: Database) -> None:
-    command = [sys.executable, "-c", KILLED, str(home.root)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "at work\n"
-        process.kill()
-    killed = latest_job(database, "materialize", "s")
-    assert killed is not None
-    assert killed.state == "running"
-    with job(database, "materialize", "t"):
-        pass
-    closed = latest_job(database, "materialize", "s")
-    assert closed is not None
-    assert (closed.id, closed.state) == (killed.id, "interrupted")
-    assert closed.ended_at is not None
-    other = latest_job(database, "other")
-    assert other is not None
-    assert other.state == "running", "a job of another kind is not this one's business"
-
-
-def test_the_last_snapshot_done_comes_first(database: Database) -> None:
-    for snapshot in ("a", "b", "a"):
-        with job(database, "materialize", snapshot):
-            pass
-    with pytest.raises(ValueError, match="no"), job(database, "materialize", "c"):
-        raise ValueError("no")
-    assert snapshots_done(database, "materialize") == ["a", "b"]
-    assert snapshots_done(database, "other") == []
 
 
 def test_a_file_that_is_no_database_is_named(settings: Settings, home: Home) -> None:
