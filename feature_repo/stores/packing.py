@@ -113,15 +113,15 @@ def unpack(packed: Sequence[bytes | None], kind: pa.DataType) -> pa.Array:
             width = matrix.shape[1]
             offsets = np.zeros(len(packed) + 1, np.int32)
             np.cumsum(np.where(present, width, 0), out=offsets[1:])
-            values = pa.array(np.ravel(matrix[present]), pa.float32())
-            return pa.ListArray.from_arrays(pa.array(offsets), values, mask=pa.array(~present))
+            floats = pa.array(np.ravel(matrix[present]), pa.float32())
+            return pa.ListArray.from_arrays(pa.array(offsets), floats, mask=pa.array(~present))
     from feast.protos.feast.types.Value_pb2 import Value
 
     values: list[Any] = []
     for message in packed:
         value = Value.FromString(message) if message else Value()
         field = value.WhichOneof("val")
-        found = getattr(value, field) if field else None
+        found: Any = getattr(value, field) if field else None
         values.append(list(found.val) if field and field.endswith("_list_val") else found)
     if pa.types.is_timestamp(kind):
         return pa.array(values, pa.int64()).cast(pa.timestamp("s", kind.tz)).cast(kind)
@@ -143,9 +143,8 @@ def float_matrix(
     """
     present = np.fromiter(map(bool, packed), np.bool_, len(packed))
     first = next(filter(None, packed), None)
-    if width is None:
-        if first is None or (width := _width_of(first)) is None:
-            return None, present
+    if width is None and (first is None or (width := _width_of(first)) is None):
+        return None, present
     header = _vector_header(width)
     size = len(header) + 4 * width
     joined = b"".join(filter(None, packed))
@@ -162,7 +161,7 @@ def float_matrix(
 
 def join_bytes(*parts: bytes | pa.Array) -> pa.LargeBinaryArray:
     """Put columns of bytes, and constants, beside each other row by row."""
-    typed = [pa.scalar(p, pa.large_binary()) if isinstance(p, bytes) else p for p in parts if not p == b""]
+    typed = [pa.scalar(p, pa.large_binary()) if isinstance(p, bytes) else p for p in parts if p != b""]
     return pc.binary_join_element_wise(*typed, pa.scalar(b"", pa.large_binary()))
 
 
