@@ -29,12 +29,21 @@ def _music_content(options: EncoderOptions) -> Encoding:
     return MusicContent(options)
 
 
+def _handcrafted_text(options: EncoderOptions) -> Encoding:
+    from feature_repo.encoders.handcrafted_text import HandcraftedText
+
+    return HandcraftedText(options)
+
+
 ENCODERS: dict[str, Encoder] = {
     "resnet50": Encoder("resnet50", ("video", "post"), "visual", _resnet50, "images"),
     "vgg16": Encoder("vgg16", ("video", "post"), "visual", _vgg16, "images"),
     "vggish": Encoder("vggish", ("music", "video"), "acoustic", _vggish, "audio"),
     "music-content": Encoder(
         "music-content", ("music",), "acoustic", _music_content, "audio", fills=("mood", "pitch", "tempo")
+    ),
+    "handcrafted-text": Encoder(
+        "handcrafted-text", ("post", "video"), "textual_handcrafted", _handcrafted_text, "text"
     ),
 }
 """Name → encoder."""
