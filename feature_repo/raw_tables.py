@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from contracts.embeddings import EmbeddingSpec
 from contracts.snapshot import SplitInstants
@@ -43,7 +44,7 @@ def microseconds(moment: datetime) -> int:
 
 def numbered_ids(prefix: str, count: int) -> pa.Array:
     """Ids ``<prefix>0`` … ``<prefix><count-1>``."""
-    return pa.array([f"{prefix}{number}" for number in range(count)], pa.string())
+    return pc.binary_join_element_wise(prefix, pa.array(np.arange(count)).cast(pa.string()), "")
 
 
 def assemble(

@@ -3,6 +3,7 @@
 from collections import Counter
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from contracts.errors import BadInput
@@ -16,15 +17,17 @@ def platform() -> RawTables:
     return simulate(users=400, videos=300, days=28, seed=7, events=8_000)
 
 
+def views(platform: RawTables) -> pd.DataFrame:
+    events: pd.DataFrame = platform.tables["interactions"].to_pandas()
+    return events[events["kind"] == "view"]
+
+
 def test_sizes_and_schemas(platform: RawTables) -> None:
-    assert {name: table.num_rows for name, table in platform.tables.items()} == {
-        "interactions": 8_000,
-        "users": 400,
-        "videos": 300,
-        "embedding_visual": 300,
-        "embedding_acoustic": 300,
-        "embedding_textual": 300,
-    }
+    rows = {name: table.num_rows for name, table in platform.tables.items()}
+    assert (rows["users"], rows["videos"], rows["music"], rows["posts"]) == (400, 300, 100, 1600)
+    assert Counter(platform.tables["interactions"]["kind"].to_pylist())["view"] == 8_000
+    assert Counter(platform.tables["listens"]["kind"].to_pylist())["listen"] == 2_400
+    assert set(platform.specs) == {name.removeprefix("embedding_") for name in rows if name.startswith("embedding_")}
     for name, table in platform.tables.items():
         check_table(name, table)
 
@@ -39,7 +42,7 @@ def test_one_seed_one_platform(platform: RawTables) -> None:
 
 
 def test_nothing_is_watched_twice_or_before_its_publication(platform: RawTables) -> None:
-    events, videos = platform.tables["interactions"].to_pandas(), platform.tables["videos"].to_pandas()
+    events, videos = views(platform), platform.tables["videos"].to_pandas()
     assert not events.duplicated(["user_id", "video_id"]).any()
     published = events["video_id"].map(videos.set_index("video_id")["event_time"])
     assert (published <= events["event_time"]).all()
@@ -47,7 +50,7 @@ def test_nothing_is_watched_twice_or_before_its_publication(platform: RawTables)
 
 
 def test_split_is_at_eighty_and_ninety_percent(platform: RawTables) -> None:
-    times = platform.tables["interactions"]["event_time"].to_pandas()
+    times = views(platform)["event_time"]
     assert not platform.split.nominal
     assert (times < platform.split.train_until).mean() == pytest.approx(0.8, abs=0.001)
     assert (times < platform.split.validation_until).mean() == pytest.approx(0.9, abs=0.001)
@@ -55,14 +58,14 @@ def test_split_is_at_eighty_and_ninety_percent(platform: RawTables) -> None:
 
 def test_views_and_activity_are_heavy_tailed(platform: RawTables) -> None:
     for column in ("video_id", "user_id"):
-        counts = np.sort(list(Counter(platform.tables["interactions"][column].to_pylist()).values()))[::-1]
+        counts = np.sort(list(Counter(views(platform)[column]).values()))[::-1]
         top_tenth = counts[: len(counts) // 10].sum() / counts.sum()
         assert 0.2 < top_tenth < 0.7
 
 
 def test_viewers_of_a_video_agree_and_content_tells(platform: RawTables) -> None:
     """A user's videos look more alike than videos of the same popularity at random, in every modality."""
-    events = platform.tables["interactions"].to_pandas()
+    events = views(platform)
     rows = events["video_id"].str[1:].astype(int).to_numpy()
     users = events["user_id"].to_numpy()
     rng = np.random.default_rng(0)
