@@ -33,8 +33,8 @@ from contracts.embeddings import Modality
 from contracts.errors import NotFound, unknown_name
 from contracts.home import Home
 from contracts.snapshot import Snapshot
-from feature_repo.views.catalogue import views_of
-from feature_repo.views.moments import moment_views_of
+from feature_repo.views.catalogue import View, views_of
+from feature_repo.views.moments import MomentView, moment_views_of
 
 __all__ = ["SERVICES", "Service", "service_views", "services_of"]
 
@@ -96,10 +96,10 @@ def service_views(home: Home, snapshot: Snapshot, name: str) -> list[str]:
             next_step=f"use one of {', '.join(services_of(snapshot))}, or ingest data that have those tables",
         )
     in_use = {spec.digest for embedding, spec in snapshot.embeddings.items() if embedding == spec.name}
-    known = {**views_of(home, snapshot), **moment_views_of(home, snapshot)}
+    known: list[View | MomentView] = [*views_of(home, snapshot).values(), *moment_views_of(home, snapshot).values()]
     return [
         view.name
-        for view in known.values()
+        for view in known
         if view.family in service.families
         and (view.spec is None or view.spec.digest in in_use)
         and (view.family != "video" or view.spec is None or view.spec.modality in service.modalities)
