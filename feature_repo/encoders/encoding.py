@@ -33,6 +33,17 @@ class MediaItem:
     clip: Path | None = None
     """The video, or the audio file of music."""
 
+    @property
+    def sound(self) -> Path:
+        """The file to listen to.
+
+        Raises:
+            Absent: There is none.
+        """
+        if self.clip is None:
+            raise Absent(f"{self.entity} {self.id}", found="no media", expected="a file", next_step="skip it")
+        return self.clip
+
 
 @dataclass(frozen=True)
 class Fault:

@@ -16,7 +16,7 @@ __all__ = ["POST_FRAMES", "clip_frames", "item_frames", "read_image", "read_soun
 POST_FRAMES = 3
 """A post's video is three screenshots: the first, the middle and the last frame (AMAE, section III-C)."""
 
-_MOST_PIXELS = 100_000_000
+_MOST_PIXELS = 50_000_000
 _LONGEST_SOUND_S = 3600
 
 Picture = npt.NDArray[np.uint8]

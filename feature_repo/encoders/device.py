@@ -1,0 +1,37 @@
+"""Which device the networks compute on, and how, so that equal input gives equal vectors."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from contracts.errors import BadInput
+
+__all__ = ["exact_inference", "resolve_device"]
+
+
+def resolve_device(name: str) -> str:
+    """The device of a name: ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises:
+        BadInput: The device is not there.
+    """
+    count = torch.cuda.device_count()
+    if name == "auto":
+        return "cuda" if count else "cpu"
+    here = ["cpu", *(["cuda"] if count else []), *(f"cuda:{number}" for number in range(count))]
+    if name not in here:
+        raise BadInput(
+            f"device {name!r}",
+            found="no such device on this machine",
+            expected=f"auto or one of {', '.join(here)}",
+            next_step="set BACKBEAT_DEVICE to one of them",
+        )
+    return name
+
+
+@contextmanager
+def exact_inference() -> Iterator[None]:
+    """No gradients, full float32 and the same algorithm each time."""
+    with torch.inference_mode(), torch.backends.cudnn.flags(benchmark=False, deterministic=True, allow_tf32=False):
+        yield
