@@ -7,7 +7,10 @@ from contracts.snapshot import Snapshot
 from feature_repo.views.builder import Builder
 from feature_repo.views.catalogue import View, views_of
 from feature_repo.views.history import user_adopted_music, user_history, user_listens
+from feature_repo.views.networks import user_network
 from feature_repo.views.popularity import video_popularity
+from feature_repo.views.posts import user_posts, user_social
+from feature_repo.views.two_hop import user_two_hop
 
 __all__ = ["BUILDERS", "builders_of"]
 
@@ -15,6 +18,10 @@ BUILDERS: dict[str, Callable[[View, Snapshot], Builder]] = {
     "user_history": user_history,
     "user_listens": user_listens,
     "user_adopted_music": user_adopted_music,
+    "user_two_hop": user_two_hop,
+    "user_network": user_network,
+    "user_social": user_social,
+    "user_posts": user_posts,
     "video_popularity": video_popularity,
 }
 """Family of the catalogue → what gives the builder of a view of it."""

@@ -60,6 +60,8 @@ class Sequences:
     times: Numbers
     """Microseconds since 1970-01-01 UTC."""
     arrivals: Numbers
+    row: Numbers
+    """Row of the table that each is from."""
 
 
 def codes(column: pa.ChunkedArray | pa.Array) -> Codes:
@@ -91,7 +93,8 @@ def sequences(table: pa.Table, key: str, item: str, once: bool = False) -> Seque
         item: Column of what happened with.
         once: Whether an item counts once for its key, from its first arrival on, whatever the event time.
     """
-    table = table.filter(pc.and_(pc.is_valid(table[key]), pc.is_valid(table[item])))
+    known = np.flatnonzero(pc.and_(pc.is_valid(table[key]), pc.is_valid(table[item])).to_numpy())
+    table = table.take(pa.array(known)) if len(known) < table.num_rows else table
     keyed, items = codes(table[key]), codes(table[item])
     kinds = (
         codes(table["kind"])
@@ -116,6 +119,7 @@ def sequences(table: pa.Table, key: str, item: str, once: bool = False) -> Seque
         kinds.rows[order],
         times[order],
         arrivals[order],
+        known[order],
     )
 
 
