@@ -2,12 +2,12 @@
 
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from contracts.errors import BadInput
+from feature_repo.views.kmeans import k_means
 
 if TYPE_CHECKING:
     from feature_repo.frame import TrainingFrame
@@ -59,11 +59,5 @@ def content_clusters(content: Tensor, clusters: int, seed: int) -> Tensor:
     Returns:
         Cluster of each item, int64 ``[N]``.
     """
-    # Whoever loads a package scores with the clusters it holds, and is spared loading scikit-learn.
-    from sklearn.cluster import KMeans
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-
-    # Threads would add partial sums in any order, and one seed would no longer mean one result.
-    with threadpool_limits(limits=1):
-        means = KMeans(n_clusters=min(clusters, len(content)), n_init=1, random_state=seed)
-        return torch.from_numpy(means.fit_predict(content.numpy()).astype(np.int64))
+    _, labels = k_means(content.numpy(), clusters, seed)
+    return torch.from_numpy(labels)

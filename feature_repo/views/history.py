@@ -1,6 +1,7 @@
 """What each user did last: the videos seen, the music heard, the music chosen for own videos."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ import pyarrow as pa
 
 from contracts.snapshot import Snapshot
 from feature_repo.views.builder import BuildContext, Builder, chunk_of
-from feature_repo.views.sequences import Sequences, change_points, expand, lists, ranges, sequences
+from feature_repo.views.sequences import Sequences, change_points, codes, expand, lists, ranges, sequences
 
 if TYPE_CHECKING:
     from feature_repo.views.catalogue import View
@@ -47,7 +48,8 @@ def _of_videos(view: "View", tables: Mapping[str, pa.Table], context: BuildConte
     videos = tables["videos"]
     videos = videos.filter(videos["music_id"].is_valid())
     published = sequences(videos, "author_id", "video_id", once=True)
-    return history_rows(view, published)
+    music = codes(videos["music_id"])
+    yield from history_rows(view, replace(published, items=music.ids, item=music.rows[published.row]))
 
 
 def history_rows(view: "View", events: Sequences) -> Iterator[pa.Table]:
