@@ -8,7 +8,7 @@ import typer
 from contracts.options import HomeOption, JsonOption
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from feature_repo.raw_tables import RawTables
 
@@ -28,6 +28,44 @@ def ingest_mmssl(
     from feature_repo.readers.mmssl import read_mmssl
 
     _ingest(lambda: read_mmssl(path, name), f"backbeat ingest mmssl {path}", home, as_json)
+
+
+@ingest.command("movielens")
+def ingest_movielens(
+    path: Annotated[Path, typer.Argument(help="Directory with train_df.csv, cold_*_df.csv, item_df.csv, movies*.dat.")],
+    name: Annotated[str | None, typer.Option(help="Name of the data set (default: the directory's).")] = None,
+    text: Annotated[bool, typer.Option(help="Encode the plots with Sentence-BERT; takes a minute or two.")] = True,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Ingest MovieLens 1M, split by items, with plots as text. Example: `backbeat ingest movielens data/ml-1m`"""
+    from contracts.settings import load_settings
+    from feature_repo.readers.movielens import PLOTS, read_movielens
+    from feature_repo.readers.texts import sentence_encoder
+
+    encode = sentence_encoder(load_settings(home=home).device, PLOTS) if text else None
+    _ingest(lambda: read_movielens(path, name, encode), f"backbeat ingest movielens {path}", home, as_json)
+
+
+@ingest.command("lastfm")
+def ingest_lastfm(
+    path: Annotated[Path, typer.Argument(help="Directory with user_artists.dat, user_friends.dat and artists.dat.")],
+    name: Annotated[str | None, typer.Option(help="Name of the data set (default: the directory's).")] = None,
+    train_share: Annotated[float, typer.Option(help="Share of each user's artists to train on.")] = 0.8,
+    validation_share: Annotated[float, typer.Option(help="Share of them to validate on.")] = 0.1,
+    seed: Annotated[int, typer.Option(help="Of the random split; equal seeds give equal splits.")] = 0,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Ingest Last.fm of HetRec 2011: listening counts and friends. Example: `backbeat ingest lastfm data/lastfm-2k`"""
+    from feature_repo.readers.lastfm import read_lastfm
+
+    _ingest(
+        lambda: read_lastfm(path, name, train=train_share, validation=validation_share, seed=seed),
+        f"backbeat ingest lastfm {path}",
+        home,
+        as_json,
+    )
 
 
 @ingest.command("tables")
@@ -92,14 +130,17 @@ def ingest_simulate(
     )
 
 
-def _ingest(read: "Callable[[], RawTables]", command: str, home: Path | None, as_json: bool) -> None:
+def _ingest(
+    read: "Callable[[], RawTables | tuple[RawTables, dict[str, Any]]]", command: str, home: Path | None, as_json: bool
+) -> None:
     from contracts.console import emit
     from contracts.home import Home
     from contracts.settings import load_settings
     from feature_repo.offline import write_snapshot
 
     place = Home.open(load_settings(home=home))
-    raw = read()  # before the home is touched, so that bad input leaves it as it was
+    found = read()  # before the home is touched, so that bad input leaves it as it was
+    raw, facts = found if isinstance(found, tuple) else (found, {})
     with place.writing(command):
         snapshot, created = write_snapshot(place, raw)
     rows = {name: info.rows for name, info in snapshot.tables.items()}
@@ -110,6 +151,15 @@ def _ingest(read: "Callable[[], RawTables]", command: str, home: Path | None, as
         "outcome": "created" if created else "unchanged",
         "tables": rows,
         "split": snapshot.split.model_dump(mode="json"),
+        **({"facts": facts} if facts else {}),
     }
     sizes = "\n".join(f"  {name:<20} {count:>12,} rows" for name, count in rows.items())
-    emit(document, as_json=as_json, text=f"snapshot {snapshot.id} ({snapshot.dataset}): {document['outcome']}\n{sizes}")
+    said = "\n".join(f"  {name:<20} {value}" for name, value in _flat(facts))
+    heading = f"snapshot {snapshot.id} ({snapshot.dataset}): {document['outcome']}"
+    emit(document, as_json=as_json, text=f"{heading}\n{sizes}\n{said}")
+
+
+def _flat(facts: dict[str, Any]) -> "Iterator[tuple[str, str]]":
+    for name, value in facts.items():
+        parts = value.items() if isinstance(value, dict) else ()
+        yield name, ", ".join(f"{part} {count:,}" for part, count in parts) if parts else f"{value:,}"

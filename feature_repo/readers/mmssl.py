@@ -3,7 +3,6 @@
 One sparse matrix of users x items per part of the split, one .npy of items x width per modality.
 """
 
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tokenize import TokenError
 
@@ -14,8 +13,8 @@ from scipy import sparse
 from contracts.embeddings import EmbeddingSpec
 from contracts.errors import BadInput, NotFound
 from contracts.files import file_sha256
-from contracts.snapshot import SplitInstants
-from feature_repo.raw_tables import Microseconds, RawTables, assemble, microseconds, numbered_ids
+from feature_repo.raw_tables import RawTables, assemble, numbered_ids
+from feature_repo.readers.nominal import NOMINAL_SPLIT, day_of_part, seconds_of_day
 from feature_repo.readers.restricted_pickle import load_restricted
 
 __all__ = ["read_mmssl"]
@@ -23,11 +22,8 @@ __all__ = ["read_mmssl"]
 _PARTS = {"train": "trnMat.pkl", "validation": "valMat.pkl", "test": "tstMat.pkl"}
 _FEATURES = {"visual": "image_feat.npy", "acoustic": "audio_feat.npy", "textual": "text_feat.npy"}
 
-_START = datetime(2000, 1, 1, tzinfo=UTC)
-_DAY = timedelta(days=1)
 _MOST_ROWS = 10_000_000
 """Users or items of one data set; a matrix that declares more is damaged."""
-_DAY_US = _DAY // timedelta(microseconds=1)
 
 
 def read_mmssl(path: Path, dataset: str | None = None) -> RawTables:
@@ -69,7 +65,7 @@ def read_mmssl(path: Path, dataset: str | None = None) -> RawTables:
     files = {modality: path / file for modality, file in _FEATURES.items() if (path / file).is_file()}
     features = {modality: _read_features(file, item_count, path) for modality, file in files.items()}
     every = np.arange(item_count)
-    start = microseconds(_START)
+    start = day_of_part(0)
     return assemble(
         users=numbered_ids("u", user_count),
         users_known=np.full(user_count, start),
@@ -78,10 +74,10 @@ def read_mmssl(path: Path, dataset: str | None = None) -> RawTables:
         user_rows=np.concatenate([part.row for part in parts.values()]).astype(np.int64),
         video_rows=np.concatenate([part.col for part in parts.values()]).astype(np.int64),
         weights=np.concatenate([part.data.astype(np.float32) for part in parts.values()]),
-        event_times=np.concatenate([start + day * _DAY_US + _times(m.row) for day, m in enumerate(parts.values())]),
+        event_times=np.concatenate([day_of_part(day) + seconds_of_day(m.row) for day, m in enumerate(parts.values())]),
         vectors={modality: (every, matrix) for modality, (matrix, _) in features.items()},
         specs={modality: _spec(modality, files[modality], *found) for modality, found in features.items()},
-        split=SplitInstants(train_until=_START + _DAY, validation_until=_START + 2 * _DAY, nominal=True),
+        split=NOMINAL_SPLIT,
         dataset=dataset or path.resolve().name,
         source=f"mmssl {path.resolve()}",
     )
@@ -222,16 +218,3 @@ def _spec(
             "normalisation": "none",
         }
     )
-
-
-def _times(users: npt.NDArray[np.integer]) -> Microseconds:
-    """Microseconds into the day of each event, ``[E]``: a user's events in their order, all within the day."""
-    if len(users) == 0:
-        return np.empty(0, np.int64)
-    order = np.argsort(users, kind="stable")
-    ordered = users[order]
-    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
-    lengths = np.diff(np.r_[starts, len(ordered)])
-    position = np.empty(len(users), np.int64)
-    position[order] = np.arange(len(users)) - np.repeat(starts, lengths)
-    return position * min(1_000_000, _DAY_US // int(lengths.max()))
