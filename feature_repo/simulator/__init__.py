@@ -42,9 +42,9 @@ encoder sees, factors that none sees, popularity, drift, moods and friends are a
 collaborative, contextual, social and popularity models each have something to find.
 """
 
-from feature_repo.simulator.generator import plan_of, simulate
+from feature_repo.simulator.generator import generate, plan_of, simulate
+from feature_repo.simulator.media import media_of
 from feature_repo.simulator.plan import Plan
 from feature_repo.simulator.presets import PRESETS
-from feature_repo.simulator.tabulate import tabulate
 
-__all__ = ["PRESETS", "Plan", "plan_of", "simulate", "tabulate"]
+__all__ = ["PRESETS", "Plan", "generate", "media_of", "plan_of", "simulate"]

@@ -22,6 +22,7 @@ from contracts.tables import (
 from feature_repo.raw_tables import Microseconds, RawTables, numbered_ids, table_of, vector_lists
 from feature_repo.simulator.catalogue import EARLIEST_DAYS
 from feature_repo.simulator.draws import DAY_US, START_US, stream
+from feature_repo.simulator.media import MediaPlan, media_paths
 from feature_repo.simulator.moods import MOODS, label
 from feature_repo.simulator.music import GENRES, LANGUAGES
 from feature_repo.simulator.perception import Seen, see_music, see_posts, see_videos
@@ -38,9 +39,15 @@ _JOINED_LATE = 0.2
 _MEDIAN_DELAY_US = 3 * DAY_US / 24
 
 
-def tabulate(platform: Platform) -> RawTables:
-    """Put a platform into tables. Posts, listens and their embeddings are there if there are any."""
+def tabulate(platform: Platform, media: MediaPlan | None = None) -> RawTables:
+    """Put a platform into tables; those of posts and of listens are there if there are any.
+
+    Args:
+        platform: What happened.
+        media: Which items have files; the media columns are null if None.
+    """
     plan, seed = platform.plan, platform.plan.seed
+    files = {} if media is None else media_paths(platform, media)
     users = numbered_ids("u", plan.users)
     videos, music = numbered_ids("v", plan.videos), numbered_ids("m", plan.music)
     tables = {
@@ -53,8 +60,9 @@ def tabulate(platform: Platform) -> RawTables:
             music_id=music.take(pa.array(platform.background)),
             title=video_titles(stream(seed, "video titles"), platform.videos),
             duration=pa.array(platform.videos.duration),
+            **files.get("videos", {}),
         ),
-        "music": _music(platform, music),
+        "music": _music(platform, music, files.get("music", {})),
         "interactions": _acts(platform, "interactions", platform.interactions, users, videos),
         "edges": _edges(platform, users),
     }
@@ -63,7 +71,7 @@ def tabulate(platform: Platform) -> RawTables:
     seen = see_videos(stream(seed, "video vectors"), platform.videos, platform.music, platform.background)
     seen |= see_music(stream(seed, "music vectors"), platform.music)
     if plan.posts:
-        tables["posts"] = _posts(platform, users)
+        tables["posts"] = _posts(platform, users, files.get("posts", {}))
         seen |= see_posts(stream(seed, "post vectors"), platform.posts)
     owners = {"video": "videos", "music": "music", "post": "posts"}
     specs = {name: _spec(name, found, seed) for name, found in seen.items()}
@@ -81,6 +89,7 @@ def tabulate(platform: Platform) -> RawTables:
         ),
         dataset="simulated",
         source=f"simulator {plan.describe()}",
+        media=None if media is None else media.directory,
     )
 
 
@@ -123,7 +132,7 @@ def _users(platform: Platform, ids: pa.Array) -> pa.Table:
     )
 
 
-def _music(platform: Platform, ids: pa.Array) -> pa.Table:
+def _music(platform: Platform, ids: pa.Array, files: dict[str, pa.Array]) -> pa.Table:
     music = platform.music
     return table_of(
         MUSIC,
@@ -135,6 +144,7 @@ def _music(platform: Platform, ids: pa.Array) -> pa.Table:
         mood=named(MOODS, label(music.mood)),
         pitch=pa.array(music.pitch),
         tempo=pa.array(music.tempo),
+        **files,
     )
 
 
@@ -150,7 +160,7 @@ def _acts(platform: Platform, table: str, kinds: dict[str, Acts], users: pa.Arra
     return table_of(schema, times[order], _known(platform, table, times[order]), weight=weight, **columns)
 
 
-def _posts(platform: Platform, users: pa.Array) -> pa.Table:
+def _posts(platform: Platform, users: pa.Array, files: dict[str, pa.Array]) -> pa.Table:
     posts = platform.posts
     return table_of(
         POSTS,
@@ -159,6 +169,7 @@ def _posts(platform: Platform, users: pa.Array) -> pa.Table:
         post_id=numbered_ids("p", len(posts)),
         user_id=users.take(pa.array(posts.user)),
         text=post_texts(stream(platform.plan.seed, "post texts"), posts),
+        **files,
     )
 
 
