@@ -111,27 +111,63 @@ def ingest_tables(
 
 @ingest.command("simulate")
 def ingest_simulate(
-    users: Annotated[int, typer.Option(help="Number of users.")] = 1500,
-    videos: Annotated[int, typer.Option(help="Number of videos.")] = 1000,
-    days: Annotated[int, typer.Option(help="Length of the period in days.")] = 28,
-    events: Annotated[int, typer.Option(help="Number of viewing events.")] = 20_000,
+    users: Annotated[int | None, typer.Option(help="Number of users (default: 1500).")] = None,
+    videos: Annotated[int | None, typer.Option(help="Number of videos (default: 1000).")] = None,
+    music: Annotated[int | None, typer.Option(help="Pieces of music (default: a third of the videos).")] = None,
+    posts: Annotated[int | None, typer.Option(help="Number of posts (default: 4 per user).")] = None,
+    listens: Annotated[int | None, typer.Option(help="Number of listens (default: 6 per user).")] = None,
+    events: Annotated[int | None, typer.Option(help="Number of views (default: 20000).")] = None,
+    follows: Annotated[
+        int | None, typer.Option(help="Users followed, beside from videos (default: 8 per user).")
+    ] = None,
+    days: Annotated[int | None, typer.Option(help="Length of the period in days (default: 28).")] = None,
+    late: Annotated[float, typer.Option(help="Share of rows that are known only after they happened.")] = 0.0,
+    least_videos: Annotated[int | None, typer.Option(help="Videos that each user and each music has at least.")] = None,
+    least_events: Annotated[int | None, typer.Option(help="Views that each user has at least.")] = None,
+    least_listens: Annotated[int | None, typer.Option(help="Listens that each user has at least.")] = None,
+    least_posts: Annotated[int | None, typer.Option(help="Posts that each user has at least.")] = None,
+    preset: Annotated[str | None, typer.Option(help="Sizes of a paper: amae, bgm, m3csr, mmm, iris; or small.")] = None,
+    scale: Annotated[
+        float | None, typer.Option(help="Factor for the preset's sizes (default: 1; amae 0.01, bgm 0.2).")
+    ] = None,
+    media: Annotated[bool, typer.Option("--media", help="Write clips, sound, images and texts as well.")] = False,
+    media_items: Annotated[int, typer.Option(help="Videos, music and posts that have files, the first of each.")] = 100,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal data.")] = 7,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Generate a simulated short-video platform. Example: `backbeat ingest simulate --users 5000 --seed 1`"""
-    from feature_repo.simulator import simulate
+    """Generate a simulated short-video platform; numbers that are given go before those of the preset.
 
-    _ingest(
-        lambda: simulate(users=users, videos=videos, days=days, seed=seed, events=events),
-        "backbeat ingest simulate",
-        home,
-        as_json,
-    )
+    Example: `backbeat ingest simulate --users 5000 --seed 1`
+    """
+    from contracts.console import progress
+    from contracts.home import Home
+    from contracts.settings import load_settings
+    from feature_repo.simulator import generate, media_of, plan_of
+
+    plan = plan_of(
+        preset, scale, users=users, videos=videos, music=music, posts=posts, listens=listens, events=events,
+        follows=follows, days=days, late=late, least_videos=least_videos, least_events=least_events,
+        least_listens=least_listens, least_posts=least_posts, seed=seed,
+    )  # fmt: skip
+    place = Home.open(load_settings(home=home))
+    files = media_of(plan, place.root / "media", media_items) if media else None
+    raw, write_media = generate(plan, files)
+
+    def write_files() -> None:
+        if files is not None:
+            with progress("writing media of items", files.videos + files.music + files.posts) as advance:
+                write_media(advance)
+
+    _ingest(lambda: raw, "backbeat ingest simulate", home, as_json, before=write_files)
 
 
 def _ingest(
-    read: "Callable[[], RawTables | tuple[RawTables, dict[str, Any]]]", command: str, home: Path | None, as_json: bool
+    read: "Callable[[], RawTables | tuple[RawTables, dict[str, Any]]]",
+    command: str,
+    home: Path | None,
+    as_json: bool,
+    before: "Callable[[], None] | None" = None,
 ) -> None:
     from contracts.console import emit
     from contracts.home import Home
@@ -142,6 +178,8 @@ def _ingest(
     found = read()  # before the home is touched, so that bad input leaves it as it was
     raw, facts = found if isinstance(found, tuple) else (found, {})
     with place.writing(command):
+        if before is not None:
+            before()
         snapshot, created = write_snapshot(place, raw)
     rows = {name: info.rows for name, info in snapshot.tables.items()}
     document: dict[str, Any] = {
