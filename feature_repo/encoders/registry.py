@@ -35,6 +35,12 @@ def _handcrafted_text(options: EncoderOptions) -> Encoding:
     return HandcraftedText(options)
 
 
+def _handcrafted_image(options: EncoderOptions) -> Encoding:
+    from feature_repo.encoders.handcrafted_image import HandcraftedImage
+
+    return HandcraftedImage(options)
+
+
 ENCODERS: dict[str, Encoder] = {
     "resnet50": Encoder("resnet50", ("video", "post"), "visual", _resnet50, "images"),
     "vgg16": Encoder("vgg16", ("video", "post"), "visual", _vgg16, "images"),
@@ -44,6 +50,9 @@ ENCODERS: dict[str, Encoder] = {
     ),
     "handcrafted-text": Encoder(
         "handcrafted-text", ("post", "video"), "textual_handcrafted", _handcrafted_text, "text"
+    ),
+    "handcrafted-image": Encoder(
+        "handcrafted-image", ("post", "video"), "visual_handcrafted", _handcrafted_image, "images"
     ),
 }
 """Name → encoder."""
