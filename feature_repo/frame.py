@@ -8,22 +8,24 @@ from datetime import datetime, timedelta
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from contracts.clock import to_utc
 from contracts.embeddings import EmbeddingSpec
-from contracts.errors import unknown_name
+from contracts.errors import NotFound
 from contracts.home import Home
 from contracts.settings import Settings
 from contracts.snapshot import Snapshot
+from contracts.tables import TIMESTAMP
 from contracts.vocabulary import UNKNOWN, Vocabulary
 from feature_repo.definitions import ENTITIES
-from feature_repo.offline import current_snapshot, event_period, read_table
+from feature_repo.historical import historical_features
+from feature_repo.offline import current_snapshot, read_table
 from feature_repo.raw_tables import microseconds
-from feature_repo.services import SERVICES
-from feature_repo.store import require_applied
+from feature_repo.services import service_views
 from feature_repo.views.history import HISTORY_LENGTH
+from feature_repo.views.moments import MOMENT
 
 __all__ = ["TrainingFrame", "load_test_pairs", "load_training_frame"]
 
@@ -36,9 +38,9 @@ _INSTANT = timedelta(microseconds=1)
 class TrainingFrame:
     """Training and validation pairs with the features of users and videos.
 
-    What users did (``history``, ``popularity``) is known up to ``snapshot.split.train_until``, exclusive. What videos
-    are (``modalities``) is known up to the last event of the snapshot: a vector is no label, and videos published
-    after training ended are those that content is for.
+    What users did (``history``, ``popularity``) is what was known before ``snapshot.split.train_until``. What videos
+    are (``modalities``) is what was known in the end, when the last row of the snapshot came in: a vector is no label,
+    and videos published after training ended are those that content is for.
 
     Rows number the vocabularies: U users, N items. The test split is not here, on purpose.
     """
@@ -75,18 +77,36 @@ def load_training_frame(
         snapshot: Which data; the current snapshot if None.
 
     Raises:
-        NotFound: The feature service is unknown, or the snapshot's features are not applied.
+        NotFound: The feature service is unknown, the snapshot lacks a table that it needs or has no interactions with
+            videos, or its features are not applied.
     """
-    if feature_service not in SERVICES:
-        raise unknown_name("feature service", feature_service, SERVICES, next_step="use one of those names")
     snapshot = snapshot or current_snapshot(home)
+    views = service_views(home, snapshot, feature_service)
+    if "interactions" not in snapshot.tables:
+        raise NotFound(
+            f"training frame of snapshot {snapshot.id}",
+            found=f"no interactions with videos in data set {snapshot.dataset!r}",
+            expected="a snapshot with tables interactions and videos, which the models of the video feed are fitted on",
+            next_step="ingest such data, e.g. with `backbeat ingest mmssl PATH`",
+        )
     users, items = _vocabulary(home, snapshot, "user"), _vocabulary(home, snapshot, "video")
     train, validation, _ = _parts(home, snapshot, users, items)
-    features = _features(settings, home, snapshot, feature_service, {"user": users, "video": items})
+
+    def features(vocabulary: Vocabulary, key: str, moment: datetime, references: list[str]) -> pa.Table:
+        ids = pa.array(vocabulary.ids(range(len(vocabulary))), pa.string())
+        rows = pa.table({key: ids, MOMENT: pa.repeat(pa.scalar(moment, TIMESTAMP), len(ids))})
+        return historical_features(settings, home, references, rows, snapshot)
+
+    # A row counts up to and including the moment asked for; training ends strictly before the cut.
+    before_cut = snapshot.split.train_until - _INSTANT
+    history = features(users, "user_id", before_cut, ["user_history:video_ids"])
+    popularity = features(items, "video_id", before_cut, ["video_popularity:views"])["video_popularity__views"]
+    specs = {name: spec for name, spec in snapshot.video_modalities.items() if spec.view in views}
     modalities, missing = {}, {}
-    for modality, spec in snapshot.video_modalities.items():
-        if (column := features.get(f"{spec.view}__vector")) is not None:
-            modalities[modality], missing[modality] = _matrix(column, spec.width)
+    if specs:
+        content = features(items, "video_id", _last_known(home, snapshot), [spec.view for spec in specs.values()])
+        for modality, spec in specs.items():
+            modalities[modality], missing[modality] = _matrix(content[f"{spec.view}__vector"], spec.width)
     return TrainingFrame(
         snapshot=snapshot,
         feature_service=feature_service,
@@ -96,9 +116,9 @@ def load_training_frame(
         validation=validation,
         modalities=modalities,
         missing=missing,
-        specs={modality: snapshot.embeddings[modality] for modality in modalities},
-        history=_padded(features["user_history__video_ids"], items),
-        popularity=features["video_popularity__views"].fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64),
+        specs=specs,
+        history=_padded(history["user_history__video_ids"].combine_chunks(), items),
+        popularity=popularity.fill_null(0).to_numpy().astype(np.int64),
     )
 
 
@@ -108,8 +128,16 @@ def load_test_pairs(home: Home, frame: TrainingFrame) -> Pairs:
 
 
 def _vocabulary(home: Home, snapshot: Snapshot, entity: str) -> Vocabulary:
+    """Ids in order of first appearance; an entity has a row for each state that became known."""
     column = ENTITIES[entity]
-    return Vocabulary(read_table(home, snapshot, f"{entity}s", [column])[column].to_numpy(zero_copy_only=False))
+    ids = read_table(home, snapshot, f"{entity}s", [column])[column].unique()
+    return Vocabulary(ids.to_numpy(zero_copy_only=False))
+
+
+def _last_known(home: Home, snapshot: Snapshot) -> datetime:
+    """When the last row of a snapshot became known."""
+    newest = (pc.max(read_table(home, snapshot, name, ["ingested_at"])["ingested_at"]) for name in snapshot.tables)
+    return to_utc(max(moment.as_py() for moment in newest if moment.is_valid))
 
 
 def _parts(home: Home, snapshot: Snapshot, users: Vocabulary, items: Vocabulary) -> tuple[Pairs, Pairs, Pairs]:
@@ -133,37 +161,14 @@ def _rows(vocabulary: Vocabulary, ids: pa.ChunkedArray) -> npt.NDArray[np.int64]
     return np.asarray(distinct[encoded.indices.to_numpy()])
 
 
-def _features(
-    settings: Settings, home: Home, snapshot: Snapshot, service: str, vocabularies: dict[str, Vocabulary]
-) -> dict[str, pa.Array]:
-    """Every feature of the service as ``<view>__<feature>`` → one value per row of its entity's vocabulary."""
-    store = require_applied(settings, home, snapshot)
-    # Feast joins rows up to and including the instant asked for; training ends strictly before the cut.
-    before_cut, last = snapshot.split.train_until - _INSTANT, event_period(home, snapshot)[1]
-    content = {spec.view for spec in snapshot.video_modalities.values()}
-    wanted: dict[tuple[str, datetime], list[str]] = {}
-    for projection in store.get_feature_service(service).feature_view_projections:
-        entity = store.get_feature_view(projection.name).entities[0]
-        instant = last if projection.name in content else before_cut
-        references = wanted.setdefault((entity, instant), [])
-        references.extend(f"{projection.name}:{feature.name}" for feature in projection.features)
-    columns: dict[str, pa.Array] = {}
-    for (entity, instant), references in wanted.items():
-        key, vocabulary = ENTITIES[entity], vocabularies[entity]
-        asked = pd.DataFrame({key: vocabulary.ids(range(len(vocabulary))), "event_timestamp": instant})
-        answer = store.get_historical_features(asked, references, full_feature_names=True).to_arrow()
-        answer = answer.take(pa.array(np.argsort(_rows(vocabulary, answer[key]))))
-        for name in answer.column_names:
-            if name not in asked.columns:
-                columns[name] = answer[name].combine_chunks()
-    return columns
-
-
-def _matrix(vectors: pa.Array, width: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+def _matrix(vectors: pa.ChunkedArray, width: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
     """Lists of floats → ``[N, width]`` and which rows had none."""
-    missing = np.asarray(vectors.is_null().to_numpy(zero_copy_only=False))
-    matrix = np.zeros((len(vectors), width), np.float32)
-    matrix[~missing] = vectors.drop_null().flatten().to_numpy().reshape(-1, width)
+    missing = np.asarray(vectors.is_null())
+    matrix, start = np.zeros((len(vectors), width), np.float32), 0
+    for chunk in vectors.chunks:
+        rows = start + np.flatnonzero(~missing[start : start + len(chunk)])
+        matrix[rows] = chunk.flatten().to_numpy().reshape(-1, width)
+        start += len(chunk)
     return matrix, missing
 
 

@@ -5,8 +5,6 @@ cannot disturb what a running service reads of the old one, and rows of two data
 meet online.
 """
 
-import atexit
-import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -61,6 +59,7 @@ def open_store(settings: Settings, home: Home, snapshot_id: str | None = None) -
     with quietly():
         from feast import FeatureStore, RepoConfig
 
+        from feature_repo.stores.asof import OFFLINE_STORE_TYPE
         from feature_repo.stores.sqlite import ONLINE_STORE_TYPE
 
     if settings.profile == "local":
@@ -72,7 +71,6 @@ def open_store(settings: Settings, home: Home, snapshot_id: str | None = None) -
             "path": required(settings, "feast_registry_url", "postgresql+psycopg://user@host/feast"),
         }
         online = {"type": "redis", "connection_string": required(settings, "redis_url", "127.0.0.1:6379")}
-    _forget_duckdb_at_exit()
     with quietly():
         config = RepoConfig(
             project=project_name(snapshot_id or current_snapshot(home).id),
@@ -84,7 +82,7 @@ def open_store(settings: Settings, home: Home, snapshot_id: str | None = None) -
                 "serve_features_while_materializing": True,
             },
             online_store=online,
-            offline_store={"type": "duckdb"},
+            offline_store={"type": OFFLINE_STORE_TYPE},
             entity_key_serialization_version=3,
             # Without a batch size Feast writes the first chunk of a larger table and forgets the rest.
             materialization={"pull_latest_features": True, "online_write_batch_size": _BATCH_ROWS},
@@ -156,21 +154,3 @@ def require_applied(settings: Settings, home: Home, snapshot: Snapshot) -> "Feat
             next_step="run `backbeat features apply`",
         )
     return open_store(settings, home, snapshot.id)
-
-
-@cache
-def _forget_duckdb_at_exit() -> None:
-    """Close the connection that Feast's offline store leaves open.
-
-    torch, which Feast imports, keeps modules alive past the end, and so does a frozen garbage collector; DuckDB then
-    prints a page of leaks on the user's terminal.
-    """
-    import ibis  # type: ignore[import-untyped]
-
-    def forget() -> None:
-        gc.unfreeze()
-        if ibis.options.default_backend is not None:
-            ibis.options.default_backend.disconnect()
-            ibis.options.default_backend = None
-
-    atexit.register(forget)
