@@ -16,7 +16,19 @@ import pyarrow.compute as pc
 
 from contracts.errors import BadInput
 
-__all__ = ["as_bytes", "contiguous", "float_matrix", "join_bytes", "pack", "packed_key", "unpack", "varints"]
+__all__ = [
+    "as_bytes",
+    "by_size",
+    "contiguous",
+    "fixed_bytes",
+    "float_matrix",
+    "join_bytes",
+    "pack",
+    "packed_key",
+    "unpack",
+    "varint_bytes",
+    "varints",
+]
 
 _STRING, _INT32, _INT64, _DOUBLE, _FLOAT, _BOOL, _UNIX_TIME = 2, 3, 4, 5, 6, 7, 8
 _STRING_LIST, _INT32_LIST, _INT64_LIST, _DOUBLE_LIST, _FLOAT_LIST = 12, 13, 14, 15, 16
@@ -86,12 +98,12 @@ def packed_key(join_key: str, column: pa.Array | pa.ChunkedArray, suffix: bytes 
         array = array.cast(pa.string())
     if pa.types.is_string(array.type):
         data, value_type = as_bytes(array), _uint32(_STRING)
-        sizes = _fixed_bytes(pc.binary_length(data).to_numpy(zero_copy_only=False).astype("<u4"))
+        sizes = fixed_bytes(pc.binary_length(data).to_numpy(zero_copy_only=False).astype("<u4"))
         return join_bytes(head + value_type, sizes, data, suffix)
     if array.type in (pa.int32(), pa.int64()):
         width = array.type.bit_width // 8
         value_type = _uint32(_INT32 if width == 4 else _INT64) + _uint32(width)
-        return join_bytes(head + value_type, _fixed_bytes(array.to_numpy().astype(f"<i{width}")), suffix)
+        return join_bytes(head + value_type, fixed_bytes(array.to_numpy().astype(f"<i{width}")), suffix)
     raise BadInput(
         f"key column {join_key}",
         found=f"type {array.type}",
@@ -159,15 +171,38 @@ def float_matrix(
     return matrix, present
 
 
-def join_bytes(*parts: bytes | pa.Array) -> pa.LargeBinaryArray:
-    """Put columns of bytes, and constants, beside each other row by row."""
-    typed = [pa.scalar(p, pa.large_binary()) if isinstance(p, bytes) else p for p in parts if p != b""]
+def join_bytes(*parts: bytes | pa.Array | pa.Scalar) -> pa.LargeBinaryArray:
+    """Put columns of bytes, and constants, beside each other row by row; at least one is a column."""
+    typed = [pa.scalar(part, pa.large_binary()) if isinstance(part, bytes) else part for part in parts]
     return pc.binary_join_element_wise(*typed, pa.scalar(b"", pa.large_binary()))
 
 
 def as_bytes(array: pa.Array) -> pa.LargeBinaryArray:
     """The bytes of a column of strings or binaries."""
     return array.cast(pa.large_binary())
+
+
+def by_size(sizes: npt.NDArray[Any], header: Callable[[int], bytes]) -> pa.Array | pa.Scalar:
+    """``header(size)`` for each row, computed once per distinct size; one constant where all are equal."""
+    if len(sizes) and (sizes == sizes[0]).all():
+        return pa.scalar(header(int(sizes[0])), pa.large_binary())
+    distinct, which = np.unique(sizes, return_inverse=True)
+    headers = pa.array([header(int(size)) for size in distinct], pa.large_binary())
+    return headers.take(pa.array(which))
+
+
+def fixed_bytes(values: npt.NDArray[Any]) -> pa.LargeBinaryArray:
+    """The bytes of each number, or of each record of a structured array, as they lie in memory."""
+    width = values.dtype.itemsize
+    return _large_binary(
+        np.arange(len(values) + 1, dtype=np.int64) * width, np.ascontiguousarray(values).view(np.uint8)
+    )
+
+
+def varint_bytes(values: npt.NDArray[np.int64]) -> pa.LargeBinaryArray:
+    """Whole numbers as base-128 varints, a column of them."""
+    data, starts = varints(values)
+    return _large_binary(starts, data)
 
 
 def contiguous(column: pa.Array | pa.ChunkedArray) -> pa.Array:
@@ -223,8 +258,8 @@ def _pack_lists(array: pa.Array) -> pa.LargeBinaryArray:
     sizes = np.diff(ends)
     inner = _large_binary(ends, data)
     if field == _STRING_LIST:  # each string has its own header; the others are one packed run
-        return join_bytes(_by_size(sizes, lambda size: _tag(field) + _varint(size)), inner)
-    return join_bytes(_by_size(sizes, lambda size: _packed_header(field, size)), inner)
+        return join_bytes(by_size(sizes, lambda size: _tag(field) + _varint(size)), inner)
+    return join_bytes(by_size(sizes, lambda size: _packed_header(field, size)), inner)
 
 
 def _fixed_width_layout(values: pa.Array, offsets: npt.NDArray[np.int64]) -> tuple[Any, npt.NDArray[np.int64]]:
@@ -239,7 +274,7 @@ def _varint_layout(values: pa.Array, offsets: npt.NDArray[np.int64]) -> tuple[An
 def _string_layout(values: pa.Array, offsets: npt.NDArray[np.int64]) -> tuple[Any, npt.NDArray[np.int64]]:
     data = as_bytes(values)
     sizes = pc.binary_length(data).to_numpy(zero_copy_only=False)
-    whole = join_bytes(_by_size(sizes, lambda size: _REPEATED + _varint(size)), data)
+    whole = join_bytes(by_size(sizes, lambda size: _REPEATED + _varint(size)), data)
     starts = np.frombuffer(whole.buffers()[1], np.int64)[whole.offset : whole.offset + len(whole) + 1]
     if not len(starts):
         return np.empty(0, np.uint8), np.zeros(len(offsets), np.int64)
@@ -249,16 +284,15 @@ def _string_layout(values: pa.Array, offsets: npt.NDArray[np.int64]) -> tuple[An
 def _pack_strings(array: pa.Array) -> pa.LargeBinaryArray:
     data = as_bytes(array.fill_null(""))
     sizes = pc.binary_length(data).to_numpy(zero_copy_only=False)
-    return join_bytes(_by_size(sizes, lambda size: _tag(_STRING) + _varint(size)), data)
+    return join_bytes(by_size(sizes, lambda size: _tag(_STRING) + _varint(size)), data)
 
 
 def _tagged_varints(field: int, array: pa.Array) -> pa.LargeBinaryArray:
-    data, starts = varints(array.fill_null(0).to_numpy(zero_copy_only=False))
-    return join_bytes(_varint(field << 3), _large_binary(starts, data))
+    return join_bytes(_varint(field << 3), varint_bytes(array.fill_null(0).to_numpy(zero_copy_only=False)))
 
 
 def _tagged_fixed(field: int, wire: int) -> Callable[[pa.Array], pa.LargeBinaryArray]:
-    return lambda array: join_bytes(_varint(field << 3 | wire), _fixed_bytes(array.fill_null(0).to_numpy()))
+    return lambda array: join_bytes(_varint(field << 3 | wire), fixed_bytes(array.fill_null(0).to_numpy()))
 
 
 _SCALARS: dict[pa.DataType, Callable[[pa.Array], pa.LargeBinaryArray]] = {
@@ -279,22 +313,10 @@ _LISTS: dict[pa.DataType, tuple[int, Callable[..., tuple[Any, npt.NDArray[np.int
 }
 
 
-def _by_size(sizes: npt.NDArray[Any], header: Callable[[int], bytes]) -> pa.Array:
-    """``header(size)`` for each row, computed once per distinct size."""
-    distinct, which = np.unique(sizes, return_inverse=True)
-    headers = pa.array([header(int(size)) for size in distinct], pa.large_binary())
-    return headers.take(pa.array(which))
-
-
 def _empty_where_null(packed: pa.LargeBinaryArray, array: pa.Array) -> pa.LargeBinaryArray:
     if not array.null_count:
         return packed
     return pc.if_else(array.is_valid(), packed, pa.scalar(b"", pa.large_binary()))
-
-
-def _fixed_bytes(values: npt.NDArray[Any]) -> pa.LargeBinaryArray:
-    width = values.dtype.itemsize
-    return _large_binary(np.arange(len(values) + 1, dtype=np.int64) * width, np.ascontiguousarray(values))
 
 
 def _large_binary(offsets: npt.NDArray[np.int64], data: Any) -> pa.LargeBinaryArray:

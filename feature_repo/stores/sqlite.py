@@ -1,23 +1,32 @@
-"""Feast's SQLite online store, made to keep the newest event whatever order events are written in."""
+"""An online store in one SQLite file: one row per entity, and the newest stays whatever order rows come in.
 
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+Feast's own SQLite store keeps a row per feature, overwrites newer values by older ones, rounds event times to the
+second, and does not look at the TTL when it reads.
+"""
+
+import sqlite3
+import threading
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import repeat
+from pathlib import Path
 from typing import Any, Final, Literal
 
+import numpy as np
+import pyarrow as pa
 from feast import Entity, FeatureView, RepoConfig
-from feast.infra.key_encoding_utils import serialize_entity_key
-from feast.infra.online_stores.helpers import compute_table_id
 from feast.infra.online_stores.sqlite import SqliteOnlineStore, SqliteOnlineStoreConfig
-from feast.protos.feast.types.EntityKey_pb2 import EntityKey
-from feast.protos.feast.types.Value_pb2 import Value
-from feast.utils import to_naive_utc
 
-from feature_repo.raw_tables import microseconds
+from feature_repo.stores.rows import ABSENT, ColumnarOnlineStore, Fetched, PackedRows, table_name
 
 __all__ = ["ONLINE_STORE_TYPE", "NewestSqliteOnlineStore", "NewestSqliteOnlineStoreConfig"]
 
 ONLINE_STORE_TYPE: Final = "feature_repo.stores.sqlite.NewestSqliteOnlineStore"
 """How Feast's configuration names the store below."""
+
+_PATIENCE_SECONDS = 60.0
+_KEYS_AT_ONCE = 30_000  # SQLite takes at most 32,766 parameters
 
 
 class NewestSqliteOnlineStoreConfig(SqliteOnlineStoreConfig):  # type: ignore[misc]
@@ -26,12 +35,16 @@ class NewestSqliteOnlineStoreConfig(SqliteOnlineStoreConfig):  # type: ignore[mi
     type: Literal["feature_repo.stores.sqlite.NewestSqliteOnlineStore"] = ONLINE_STORE_TYPE
 
 
-class NewestSqliteOnlineStore(SqliteOnlineStore):  # type: ignore[misc]
-    """Writes a row only over one that is not newer.
+class NewestSqliteOnlineStore(ColumnarOnlineStore, SqliteOnlineStore):  # type: ignore[misc]
+    """A table per view with the entity's key, event and ingestion time in microseconds, and a column per feature.
 
-    Feast's store replaces whatever is there, and keeps event times to the second. This one adds a column with
-    the exact time and compares it in the statement that writes, as Feast's Redis store does by itself.
+    Safe to share by threads: each has a connection of its own, and readers go on reading the last whole state while
+    a writer writes (write-ahead log).
     """
+
+    def __init__(self) -> None:
+        self._local = threading.local()
+        self._open: weakref.WeakSet[_Connection] = weakref.WeakSet()
 
     def update(
         self,
@@ -42,52 +55,116 @@ class NewestSqliteOnlineStore(SqliteOnlineStore):  # type: ignore[misc]
         entities_to_keep: Sequence[Entity],
         partial: bool,
     ) -> None:
-        """Create and drop tables as Feast asks."""
-        super().update(config, tables_to_delete, tables_to_keep, entities_to_delete, entities_to_keep, partial)
-        connection = self._get_conn(config)
-        connection.execute("PRAGMA journal_mode=WAL")  # services read on while a materialization writes
-        for view in tables_to_keep:
-            table = _table(config, view)
-            columns = {row[1] for row in connection.execute(f'PRAGMA table_info("{table}")')}
-            if "event_us" not in columns:
-                connection.execute(f'ALTER TABLE "{table}" ADD COLUMN event_us INTEGER NOT NULL DEFAULT 0')
+        """Create and drop tables as Feast asks; a new feature becomes a new column."""
+        with self._writing(config) as connection:
+            for view in tables_to_keep:
+                _create(connection, table_name(config, view), [field.name for field in view.features])
+            for view in tables_to_delete:
+                connection.execute(f"DROP TABLE IF EXISTS {_quoted(table_name(config, view))}")
 
-    def online_write_batch(
-        self,
-        config: RepoConfig,
-        table: FeatureView,
-        data: list[tuple[EntityKey, dict[str, Value], datetime, datetime | None]],
-        progress: Callable[[int], Any] | None,
-    ) -> None:
-        """Write rows in one transaction, leaving newer ones as they are.
+    def teardown(self, config: RepoConfig, tables: Sequence[FeatureView], entities: Sequence[Entity]) -> None:
+        """Drop the tables of a project; the file stays, for other projects may be in it."""
+        self.update(config, tables, [], entities, [], partial=False)
+        self.close()
 
-        Args:
-            config: Feast's configuration.
-            table: The view whose rows they are.
-            data: Entity key, feature values, event time and creation time of each row.
-            progress: Told the number of rows at the end.
-        """
-        self.update(config, [], [table], [], [], partial=True)  # the file may have been lost since the features applied
-        rows = []
-        for key, values, event_time, _created in data:
-            packed_key = serialize_entity_key(
-                key, entity_key_serialization_version=config.entity_key_serialization_version
-            )
-            moment = to_naive_utc(event_time)
-            exact = microseconds(moment.replace(tzinfo=UTC))
-            rows += [(packed_key, name, value.SerializeToString(), moment, exact) for name, value in values.items()]
-        with self._get_conn(config) as connection:
+    def close(self) -> None:
+        """Close the connections of all threads; the next call opens them again."""
+        for connection in list(self._open):
+            connection.close()
+        self._open.clear()
+        self._local = threading.local()
+
+    def store_rows(self, config: RepoConfig, view: FeatureView, rows: PackedRows) -> int:
+        """Write rows in one transaction, each only over one that is not newer."""
+        table, names = _quoted(table_name(config, view)), [_column(name) for name in rows.columns]
+        columns = ["entity_key", "event_us", "known_us", *names]
+        changes = ", ".join(f"{name} = excluded.{name}" for name in columns[1:])
+        values = zip(
+            rows.keys.to_pylist(),
+            rows.event.tolist(),
+            rows.known.tolist(),
+            *(column.to_pylist() for column in rows.columns.values()),
+            strict=True,
+        )
+        with self._writing(config) as connection:
+            # the file may have been lost since the features were applied
+            _create(connection, table_name(config, view), [field.name for field in view.features])
+            before = connection.total_changes
             connection.executemany(
-                f'INSERT INTO "{_table(config, table)}" AS old (entity_key, feature_name, value, event_ts, event_us) '
-                "VALUES (?, ?, ?, ?, ?) ON CONFLICT (entity_key, feature_name) DO UPDATE SET "
-                "value = excluded.value, event_ts = excluded.event_ts, event_us = excluded.event_us "
-                "WHERE excluded.event_us >= old.event_us",
-                rows,
+                f"INSERT INTO {table} AS old ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))}) "
+                f"ON CONFLICT (entity_key) DO UPDATE SET {changes} "
+                "WHERE (excluded.event_us, excluded.known_us) >= (old.event_us, old.known_us)",
+                values,
             )
-        if progress:
-            progress(len(data))
+            return connection.total_changes - before
+
+    def fetch_rows(
+        self, config: RepoConfig, view: FeatureView, keys: pa.LargeBinaryArray, features: Sequence[str]
+    ) -> Fetched:
+        """Look rows up by key, all of them in one statement."""
+        wanted = keys.to_pylist()
+        connection = self._get_conn(config)
+        select = ", ".join(["entity_key", "event_us", *(_column(name) for name in features)])
+        found: dict[bytes, tuple[Any, ...]] = {}
+        for start in range(0, len(wanted), _KEYS_AT_ONCE):
+            part = wanted[start : start + _KEYS_AT_ONCE]
+            places = ",".join(repeat("?", len(part)))
+            query = f"SELECT {select} FROM {_quoted(table_name(config, view))} WHERE entity_key IN ({places})"
+            found.update((row[0], row) for row in connection.execute(query, part))
+        nothing = (None, ABSENT, *repeat(None, len(features)))
+        rows = [found.get(key, nothing) for key in wanted]
+        columns: list[Any] = list(zip(*rows, strict=True)) if rows else [()] * (2 + len(features))
+        return Fetched(np.array(columns[1], np.int64), columns[2:])
+
+    def _get_conn(self, config: RepoConfig) -> sqlite3.Connection:
+        path = self._get_db_path(config)
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None or self._local.path != path:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(
+                path, timeout=_PATIENCE_SECONDS, isolation_level=None, check_same_thread=False, factory=_Connection
+            )
+            connection.execute("PRAGMA journal_mode=WAL")  # services read on while a materialization writes
+            self._local.connection, self._local.path = connection, path
+            self._open.add(connection)
+        return connection
+
+    @contextmanager
+    def _writing(self, config: RepoConfig) -> Iterator[sqlite3.Connection]:
+        connection = self._get_conn(config)
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield connection
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
 
 
-def _table(config: RepoConfig, view: FeatureView) -> str:
-    versioned = config.registry.enable_online_feature_view_versioning
-    return str(compute_table_id(config.project, view, versioned))
+class _Connection(sqlite3.Connection):
+    """One that a weak set can hold."""
+
+
+def _create(connection: sqlite3.Connection, table: str, features: Sequence[str]) -> None:
+    there = {row[1] for row in connection.execute(f"PRAGMA table_info({_quoted(table)})")}
+    if "feature_name" in there:  # one row per feature, as Feast lays it out: a copy of the offline rows, made anew
+        connection.execute(f"DROP TABLE {_quoted(table)}")
+        there = set()
+    if not there:
+        columns = "".join(f", {_column(name)} BLOB" for name in features)
+        connection.execute(
+            f"CREATE TABLE {_quoted(table)} (entity_key BLOB PRIMARY KEY, event_us INTEGER NOT NULL, "
+            f"known_us INTEGER NOT NULL{columns})"
+        )
+        return
+    for name in features:
+        if f"f_{name}" not in there:
+            connection.execute(f"ALTER TABLE {_quoted(table)} ADD COLUMN {_column(name)} BLOB")
+
+
+def _column(feature: str) -> str:
+    return _quoted(f"f_{feature}")
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,371 @@
+"""Rows on their way into an online store and out of it, as columns; what our online stores share.
+
+Feast hands an online store one Python object per value. Its own methods are kept, so that the plain Feast SDK works,
+and beside them stand three that take and give whole columns.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from feast import FeatureView, RepoConfig
+from feast.infra.key_encoding_utils import serialize_entity_key
+from feast.infra.online_stores.helpers import compute_table_id
+from feast.infra.online_stores.online_store import OnlineStore
+from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+from feast.protos.feast.types.Value_pb2 import Value
+from feast.types import from_feast_to_pyarrow_type
+
+from contracts.clock import utc_now
+from contracts.errors import BadInput, unknown_name
+from contracts.tables import TIMESTAMP
+from feature_repo.raw_tables import microseconds
+from feature_repo.stores.packing import contiguous, float_matrix, pack, packed_key, unpack
+
+__all__ = [
+    "ABSENT",
+    "ColumnarOnlineStore",
+    "FeastRow",
+    "Fetched",
+    "PackedRows",
+    "instant",
+    "oldest_allowed",
+    "other_width",
+    "pack_table",
+    "packed_ids",
+    "table_name",
+]
+
+EVENT_TIME, INGESTED_AT = "event_time", "ingested_at"
+FeastRow = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
+ABSENT = np.iinfo(np.int64).min
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class PackedRows:
+    """Rows of one view, ready to be stored."""
+
+    keys: pa.LargeBinaryArray
+    """Feast's serialized entity keys, ``[n]``."""
+    event: npt.NDArray[np.int64]
+    """Event times in microseconds, ``[n]``."""
+    known: npt.NDArray[np.int64]
+    """Ingestion times in microseconds, ``[n]``; the event times where none are recorded."""
+    columns: Mapping[str, pa.LargeBinaryArray]
+    """Feature → serialized values, ``[n]``."""
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """Rows of one view as they are stored, in the order asked for."""
+
+    event: npt.NDArray[np.int64]
+    """Event times in microseconds, ``[n]``; ``ABSENT`` where there is no row."""
+    columns: Sequence[Sequence[bytes | None]]
+    """Serialized values of each feature asked for, ``[features][n]``."""
+
+
+class ColumnarOnlineStore(OnlineStore):  # type: ignore[misc]
+    """An online store that is written and read by columns; a subclass says how rows are stored and fetched."""
+
+    @abstractmethod
+    def store_rows(self, config: RepoConfig, view: FeatureView, rows: PackedRows) -> int:
+        """Write rows, each only over one that is not newer; return how many were written."""
+
+    @abstractmethod
+    def fetch_rows(
+        self, config: RepoConfig, view: FeatureView, keys: pa.LargeBinaryArray, features: Sequence[str]
+    ) -> Fetched:
+        """The stored rows of some serialized entity keys."""
+
+    def write_table(self, config: RepoConfig, view: FeatureView, table: pa.Table) -> int:
+        """Write rows; where there is one of the entity already, the newer by (event time, ingestion time) stays.
+
+        A row with equal times replaces what is there: a correction. No reader sees half a row, and rows of one call
+        to SQLite appear together.
+
+        Args:
+            config: Feast's configuration.
+            view: Whose rows.
+            table: The key, the features, ``event_time`` and, if recorded, ``ingested_at``.
+
+        Returns:
+            Number of rows that were written: those not older than what was there.
+
+        Raises:
+            BadInput: A column is missing, has another type or another width, or a time is naive or null.
+        """
+        return self.store_rows(config, view, pack_table(view, table)) if table.num_rows else 0
+
+    def read_table(
+        self,
+        config: RepoConfig,
+        view: FeatureView,
+        ids: Sequence[Any] | pa.Array,
+        features: Sequence[str] | None = None,
+        now: datetime | None = None,
+    ) -> pa.Table:
+        """The newest row of each entity.
+
+        Args:
+            config: Feast's configuration.
+            view: Whose rows.
+            ids: Entities, ``[n]``; order and duplicates are kept.
+            features: Which features; all if None.
+            now: Moment at which a row must not be older than the view's TTL; the present if None.
+
+        Returns:
+            Key, features and ``event_time``, ``[n]``; nulls where there is no row, or an expired one.
+
+        Raises:
+            NotFound: The view has no such feature.
+        """
+        names = list(features) if features is not None else [field.name for field in view.features]
+        types = {field.name: from_feast_to_pyarrow_type(field.dtype) for field in view.features}
+        _known_features(view, names)
+        fetched = self.fetch_rows(config, view, packed_ids(view, ids), names)
+        there = fetched.event >= oldest_allowed(view, now)
+        columns = {
+            name: unpack([value if ok else None for value, ok in zip(column, there, strict=True)], types[name])
+            for name, column in zip(names, fetched.columns, strict=True)
+        }
+        moments = pa.array(fetched.event, pa.int64(), mask=~there).cast(TIMESTAMP)
+        return pa.table({_key(view).name: _id_array(view, ids), **columns, EVENT_TIME: moments})
+
+    def read_matrix(
+        self,
+        config: RepoConfig,
+        view: FeatureView,
+        ids: Sequence[Any] | pa.Array,
+        feature: str | Sequence[str],
+        width: int,
+        now: datetime | None = None,
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+        """Vectors of entities as one array.
+
+        Args:
+            config: Feast's configuration.
+            view: Whose vectors.
+            ids: Entities, ``[n]``; order and duplicates are kept.
+            feature: The feature; several of equal width come beside each other.
+            width: Width of a vector.
+            now: As in :meth:`read_table`.
+
+        Returns:
+            ``[n, width]``, or ``[n, features * width]``, zeros where there is none; and which rows have all, ``[n]``.
+
+        Raises:
+            BadInput: The stored vectors have another width.
+            NotFound: The view has no such feature.
+        """
+        names = [feature] if isinstance(feature, str) else list(feature)
+        _known_features(view, names)
+        fetched = self.fetch_rows(config, view, packed_ids(view, ids), names)
+        there = fetched.event >= oldest_allowed(view, now)
+        parts = []
+        for name, column in zip(names, fetched.columns, strict=True):
+            part, present = float_matrix([v if ok else None for v, ok in zip(column, there, strict=True)], width)
+            if part is None:
+                raise other_width(view, name, width)
+            parts.append(part)
+            there = there & present
+        matrix = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+        if len(parts) > 1:
+            matrix[~there] = 0
+        return matrix, there
+
+    def online_write_batch(
+        self,
+        config: RepoConfig,
+        table: FeatureView,
+        data: list[FeastRow],
+        progress: Callable[[int], Any] | None,
+    ) -> None:
+        """Write rows as Feast hands them over; see :meth:`write_table` for which one stays.
+
+        Args:
+            config: Feast's configuration.
+            table: The view whose rows they are.
+            data: Entity key, feature values, event time and creation time of each row; naive times are UTC.
+            progress: Told the number of rows at the end.
+        """
+        for rows in _pack_messages(config, data):
+            self.store_rows(config, table, rows)
+        if progress:
+            progress(len(data))
+
+    def online_read(
+        self,
+        config: RepoConfig,
+        table: FeatureView,
+        entity_keys: list[EntityKey],
+        requested_features: list[str] | None = None,
+    ) -> list[tuple[datetime | None, dict[str, Value] | None]]:
+        """Read rows as Feast wants them; a row older than the view's TTL is not there."""
+        names = requested_features or [field.name for field in table.features]
+        version = config.entity_key_serialization_version
+        keys = [serialize_entity_key(key, entity_key_serialization_version=version) for key in entity_keys]
+        fetched = self.fetch_rows(config, table, pa.array(keys, pa.large_binary()), names)
+        there = fetched.event >= oldest_allowed(table, None)
+        rows: list[tuple[datetime | None, dict[str, Value] | None]] = []
+        for moment, ok, *values in zip(fetched.event.tolist(), there.tolist(), *fetched.columns, strict=True):
+            if not ok:
+                rows.append((None, None))
+                continue
+            messages = {name: Value.FromString(value or b"") for name, value in zip(names, values, strict=True)}
+            rows.append((instant(moment), messages))
+        return rows
+
+
+def pack_table(view: FeatureView, table: pa.Table) -> PackedRows:
+    """Serialize rows of a view.
+
+    Raises:
+        BadInput: A column is missing, has another type or another width, or a time is naive or null.
+    """
+    key = _key(view).name
+    missing = {key, EVENT_TIME, *(field.name for field in view.features)} - set(table.column_names)
+    if missing:
+        raise _bad_rows(view, f"no column {', '.join(sorted(missing))}", "the key, every feature and event_time")
+    event = _times(view, table, EVENT_TIME)
+    columns = {}
+    for field in view.features:
+        column = contiguous(table[field.name])
+        kind = from_feast_to_pyarrow_type(field.dtype)
+        if column.type != kind and not _same_floats(column.type, kind):
+            try:
+                column = column.cast(kind)
+            except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+                raise _bad_rows(view, f"{field.name} of type {column.type}", f"{field.name} of type {kind}") from None
+        width = _declared_width(view, field)
+        if width:
+            widths = pc.unique(pc.list_value_length(column)).drop_null().to_pylist()
+            if widths and widths != [width]:
+                other = next(each for each in widths if each != width)
+                raise _bad_rows(view, f"{field.name} of width {other}", f"vectors of width {width}, as declared")
+        columns[field.name] = pack(column)
+    known = _times(view, table, INGESTED_AT) if INGESTED_AT in table.column_names else event
+    return PackedRows(packed_key(key, _id_array(view, table[key])), event, known, columns)
+
+
+def packed_ids(view: FeatureView, ids: Sequence[Any] | pa.Array, suffix: bytes = b"") -> pa.LargeBinaryArray:
+    """Serialized entity keys of a view, ``[n]``."""
+    return packed_key(_key(view).name, _id_array(view, ids), suffix)
+
+
+def instant(moment: int) -> datetime:
+    """The moment that lies so many microseconds after 1970, in UTC."""
+    return _EPOCH + timedelta(microseconds=moment)
+
+
+def oldest_allowed(view: FeatureView, now: datetime | None) -> int:
+    """Event time in microseconds before which a row is expired; above ``ABSENT`` in any case."""
+    if not view.ttl:
+        return int(ABSENT) + 1
+    return microseconds((now or utc_now()) - view.ttl)
+
+
+def table_name(config: RepoConfig, view: FeatureView) -> str:
+    """Name of a view's rows in its project, as Feast's stores give it."""
+    return str(compute_table_id(config.project, view, config.registry.enable_online_feature_view_versioning))
+
+
+def other_width(view: FeatureView, feature: str, width: int) -> BadInput:
+    """Error for stored vectors of a width that was not asked for."""
+    return BadInput(
+        f"online feature {view.name}:{feature}",
+        found="vectors of another width",
+        expected=f"{width} float32 numbers in each",
+        next_step="ask for the width in the view's embedding spec, or run `backbeat features materialize`",
+    )
+
+
+def _pack_messages(config: RepoConfig, data: Sequence[FeastRow]) -> list[PackedRows]:
+    """Rows from Feast as columns, apart by which features they have."""
+    version = config.entity_key_serialization_version
+    groups: dict[tuple[str, ...], list[FeastRow]] = {}
+    for row in data:
+        groups.setdefault(tuple(row[1]), []).append(row)
+    packed = []
+    for names, rows in groups.items():
+        keys = [serialize_entity_key(row[0], entity_key_serialization_version=version) for row in rows]
+        event = [_since_epoch(row[2]) for row in rows]
+        known = [at if row[3] is None else _since_epoch(row[3]) for at, row in zip(event, rows, strict=True)]
+        packed.append(
+            PackedRows(
+                pa.array(keys, pa.large_binary()),
+                np.array(event, np.int64),
+                np.array(known, np.int64),
+                {
+                    name: pa.array([row[1][name].SerializeToString() for row in rows], pa.large_binary())
+                    for name in names
+                },
+            )
+        )
+    return packed
+
+
+def _since_epoch(moment: datetime) -> int:
+    return microseconds(moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment)
+
+
+def _key(view: FeatureView) -> Any:
+    if len(view.entity_columns) != 1:
+        raise BadInput(
+            f"view {view.name}",
+            found=f"join keys {', '.join(column.name for column in view.entity_columns) or 'none'}",
+            expected="one join key, to be written and read by columns",
+            next_step="use FeatureStore.get_online_features and write_to_online_store for this view",
+        )
+    return view.entity_columns[0]
+
+
+def _id_array(view: FeatureView, ids: Sequence[Any] | pa.Array | pa.ChunkedArray) -> pa.Array:
+    kind = from_feast_to_pyarrow_type(_key(view).dtype)
+    if not isinstance(ids, pa.Array | pa.ChunkedArray):
+        return pa.array(ids, kind)
+    array = contiguous(ids)
+    return array if array.type == kind else array.cast(kind)
+
+
+def _known_features(view: FeatureView, names: Sequence[str]) -> None:
+    known = [field.name for field in view.features]
+    for name in names:
+        if name not in known:
+            raise unknown_name(f"feature of {view.name}", name, known, next_step="run `backbeat features status`")
+
+
+def _times(view: FeatureView, table: pa.Table, name: str) -> npt.NDArray[np.int64]:
+    column = contiguous(table[name])
+    if not pa.types.is_timestamp(column.type) or column.type.tz is None or column.null_count:
+        found = f"{column.null_count} nulls" if column.null_count else f"type {column.type}"
+        raise _bad_rows(view, f"{name} with {found}", f"{name} with a time zone in every row")
+    moments: npt.NDArray[np.int64] = column.cast(TIMESTAMP, safe=False).cast(pa.int64()).to_numpy()
+    return moments
+
+
+def _same_floats(found: pa.DataType, kind: pa.DataType) -> bool:
+    return bool(pa.types.is_fixed_size_list(found) and pa.types.is_list(kind) and found.value_type == kind.value_type)
+
+
+def _declared_width(view: FeatureView, field: Any) -> int:
+    """Width that the field, or the view's embedding spec, says; 0 if neither does."""
+    if field.vector_length:
+        return int(field.vector_length)
+    return int(view.tags.get("width", 0)) if field.name == "vector" else 0
+
+
+def _bad_rows(view: FeatureView, found: str, expected: str) -> BadInput:
+    return BadInput(
+        f"rows for view {view.name}",
+        found=found,
+        expected=expected,
+        next_step="correct the source, or give the view a new version by `backbeat features apply`",
+    )
