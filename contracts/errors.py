@@ -15,6 +15,7 @@ __all__ = [
     "GateRefused",
     "HomeBusy",
     "HomeTooNew",
+    "ItemsSkipped",
     "NotFound",
     "ServiceUnavailable",
     "StorageFull",
@@ -133,6 +134,14 @@ class ServiceUnavailable(BackbeatError):
     exit_code = 6
     http_status = 503
     code = "service_unavailable"
+
+
+class ItemsSkipped(BackbeatError):
+    """The work is done but for items that could not be read; they are recorded."""
+
+    exit_code = 7
+    http_status = 422
+    code = "items_skipped"
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str], *, next_step: str) -> NotFound:

@@ -94,7 +94,8 @@ class VggishEncoding:
             revision=self._revision,
             preprocessing=f"mono {SAMPLE_RATE} Hz; magnitude of {_WINDOW}-sample Hann windows every {_HOP}, "
             f"FFT {_FFT}; {BANDS} HTK mel bands {_LOWEST_HZ:g}-{_HIGHEST_HZ:g} Hz; log(mel + {_FLOOR}); "
-            f"patches of {_PATCH} frames, the last incomplete one dropped; rectified output without PCA; mean over patches",
+            f"patches of {_PATCH} frames, the last incomplete one dropped; rectified output without PCA; "
+            "mean over patches",
             width=Vggish.width,
             dtype="float32",
             normalisation="none",

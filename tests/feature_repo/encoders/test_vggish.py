@@ -44,10 +44,7 @@ def test_the_filterbank_is_librosas_but_straight_on_the_mel_scale() -> None:
     mine = mel_filterbank()
     assert mine.shape == theirs.shape == (257, 64)
     assert np.abs(mine - theirs).max() < 0.02  # a triangle over mels bends a little over hertz
-    assert (
-        np.array_equal(mine > 0.02, theirs > 0.02)
-        or (np.abs(mine - theirs)[(mine > 0.02) != (theirs > 0.02)] < 0.02).all()
-    )
+    assert np.array_equal(mine.argmax(0), theirs.argmax(0))
     edges = _edges()
     for number, hertz in ((32, 1000.0), (64, 2000.0), (200, 6250.0)):
         band = int(np.searchsorted(edges, hertz)) - 1  # rises in this band, falls in the one before
@@ -63,7 +60,7 @@ def test_a_pure_tone_lights_its_band(hertz: float, sine: Callable) -> None:
     assert patches.shape == (2, 96, 64)
     edges = _edges()
     band = int(patches.mean((0, 1)).argmax())
-    assert edges[band] <= hertz + 16 and hertz - 16 <= edges[band + 2]  # within half a bin of the spectrum
+    assert edges[band] - 16 <= hertz <= edges[band + 2] + 16  # within half a bin of the spectrum
     assert patches[..., band].min() > patches[..., np.abs(np.arange(64) - band) > 8].max()
 
 
