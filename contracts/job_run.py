@@ -14,6 +14,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from contracts.clock import utc_now
 from contracts.database import Database
 from contracts.errors import BackbeatError, Conflict
+from contracts.files import storage_full_in
 from contracts.jobs import JobState, bury_dead, draft_job, find_job, move_job
 from contracts.liveness import HEARTBEAT_S, forget_peak_memory, myself, peak_memory
 from contracts.platform import JobLockRow, JobRow
@@ -76,7 +77,7 @@ class JobRun:
         self.id, self.snapshot, self.subjects = row.id, row.snapshot, list(row.subjects)
         self.parameters, self.checkpoint, self.detail = dict(row.parameters), dict(row.checkpoint), dict(row.detail)
         self.done, self.total, self.rows = row.done, row.total, row.rows
-        self._peak_before, self._rows_before, self._began = row.peak_memory or 0, row.rows, time.monotonic()
+        self._peak_before, self._rows_before, self._began = row.peak_memory or 0, row.rows, 0.0
         self.state = JobState.RUNNING
         self._pulse = threading.Thread(target=self._beat, name=f"job {self.id}", daemon=True)
         self._pulse.start()
@@ -108,8 +109,9 @@ class JobRun:
 
     @property
     def rows_per_second(self) -> float:
-        """Of this attempt so far."""
-        return (self.rows - self._rows_before) / max(time.monotonic() - self._began, 1e-9)
+        """Of this attempt, since its first checkpoint: what is done before that is preparation."""
+        elapsed = time.monotonic() - self._began if self._began else 0.0
+        return (self.rows - self._rows_before) / elapsed if elapsed else 0.0
 
     @property
     def peak_memory(self) -> int:
@@ -130,6 +132,7 @@ class JobRun:
             Conflict: Another process has taken this job over.
         """
         self.checkpoint, self.done, self.total, self.rows = dict(checkpoint), done, total, rows
+        self._began = self._began or time.monotonic()
         with self._database.session() as session:
             mine = (JobRow.id == self.id, JobRow.token == self._token, JobRow.state == JobState.RUNNING)
             saved = session.execute(update(JobRow).where(*mine).values(heartbeat_at=utc_now(), **self._figures()))
@@ -146,7 +149,7 @@ class JobRun:
             "done": self.done,
             "total": self.total,
             "rows": self.rows,
-            "rows_per_second": self.rows_per_second if self.rows > self._rows_before else None,
+            "rows_per_second": round(self.rows_per_second, 1),
             "peak_memory": self.peak_memory,
         }
 
@@ -251,6 +254,8 @@ def _ending(error: BaseException | None) -> JobState:
 
 
 def _error_json(error: BaseException | None) -> dict[str, Any]:
+    if error is not None and (full := storage_full_in(error)) is not None:
+        return full.as_dict()
     if isinstance(error, BackbeatError):
         return error.as_dict()
     unexpected = BackbeatError(

@@ -1,78 +1,175 @@
-"""Copying the newest feature values to the online store."""
+"""Copying the newest feature values to the online store: what a command or a page asks for."""
 
-import sqlite3
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-import pyarrow.parquet as pq
-
+from contracts.clock import to_utc
 from contracts.console import progress
 from contracts.current import current_snapshot_id
 from contracts.database import Database
 from contracts.errors import NotFound
 from contracts.home import Home
-from contracts.job_run import new_job
-from contracts.jobs import latest_job, snapshots_done
+from contracts.job_run import JobRun, new_job
+from contracts.jobs import RESUMABLE, JobState, describe_job, find_job, list_jobs, queue_job, snapshots_done, state_of
+from contracts.platform import JobRow
 from contracts.reports import require_passed
 from contracts.settings import Settings
-from feature_repo.definitions import ENTITIES, definitions_digest
-from feature_repo.offline import current_snapshot, event_period, read_snapshot
-from feature_repo.quiet import quietly
-from feature_repo.store import require_applied, servers_answer
+from contracts.snapshot import Snapshot
+from feature_repo.materialization.check import changed_rows
+from feature_repo.materialization.chunks import plan, read_chunk
+from feature_repo.materialization.memory import DEFAULT_MEMORY, chunk_bytes_below
+from feature_repo.materialization.online import OnlineView
+from feature_repo.materialization.run import run_materialization, spans_of
+from feature_repo.materialization.sources import largest_group, sources_of
+from feature_repo.offline import current_snapshot, read_snapshot
+from feature_repo.store import applied_definitions, require_applied, servers_answer
 
 if TYPE_CHECKING:
     from feast import FeatureStore
 
-__all__ = ["JOB_KIND", "materialize", "materialized_snapshot"]
+__all__ = [
+    "JOB_KIND",
+    "dry_run",
+    "materialize",
+    "materialized_snapshot",
+    "queue_materialization",
+    "resume_materialization",
+]
 
 JOB_KIND = "materialize"
 
 
-def materialize(settings: Settings, home: Home, force: bool = False) -> dict[str, Any]:
-    """Write the newest values of all views of the current snapshot to the online store.
+def materialize(
+    settings: Settings,
+    home: Home,
+    force: bool = False,
+    views: Sequence[str] | None = None,
+    until: datetime | None = None,
+    memory: int = DEFAULT_MEMORY,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Write what is missing online of the current snapshot's views, as a job of this process.
 
-    Safe to repeat and to interrupt: a row is never replaced by an older one, and a run that did not end is
-    recorded as such and run again. A run is left out only where the last one ended well and the store still has
-    what it wrote.
+    Where the newest job on the same views was paused, interrupted or has failed, it goes on with that job at the
+    chunk after its last checkpoint. A row is never replaced by an older one, so repeating is harmless.
 
     Args:
         settings: Name the profile.
-        home: Which home; the caller holds its writer lock.
-        force: Write again even where it was done before.
+        home: Which home. Its writer lock is not needed.
+        force: Write all rows even where nothing is missing.
+        views: Which views; all of the snapshot if None.
+        until: Rows that were known up to this instant; all if None.
+        memory: Cap on this process's memory, bytes.
+        seed: Of the sample that is compared at the end.
 
     Returns:
-        ``snapshot``, ``outcome`` (``materialized`` or ``unchanged``), ``views`` and the digest of their
-        ``definitions``.
+        ``snapshot``, ``outcome`` (``materialized``, ``unchanged``, ``paused`` or ``cancelled``), ``views``, the digest
+        of their ``definitions``, and, unless nothing was to be done, the ``job`` in its JSON form.
 
     Raises:
-        ValidationFailed: The snapshot has no passed validation report.
-        NotFound: Its features are not applied.
+        ValidationFailed: The snapshot has no passed validation report, or a value online differs from offline.
+        NotFound: Its features are not applied, or a view is unknown.
+        BadInput: The memory cap is too small.
+        Conflict: Another job is at work on one of the views.
         ServiceUnavailable: A server of the production profile does not answer.
     """
-    snapshot = current_snapshot(home)
     database = Database(settings, home)
     try:
-        require_passed(database, snapshot.id)
-        store = require_applied(settings, home, snapshot)
-        start, end = event_period(home, snapshot)
-        views = [view.name for view in store.list_feature_views()]
-        done = None if force else latest_job(database, JOB_KIND, snapshot.id, "done")
-        if (
-            done is not None
-            and done.detail["definitions"] == definitions_digest(home, snapshot)
-            and all(_is_online(store, view, end) for view in views)
-        ):
-            return {"snapshot": snapshot.id, "outcome": "unchanged", **done.detail}
-        with (
-            new_job(database, JOB_KIND, snapshot.id, views) as run,
-            progress("materializing feature views", len(views)) as advance,
-        ):
-            run.detail |= {"views": views, "definitions": definitions_digest(home, snapshot)}
-            for view in views:
-                with servers_answer(), quietly():
-                    store.materialize(start, end, feature_views=[view])
-                advance(note=view)
-        return {"snapshot": snapshot.id, "outcome": "materialized", **run.detail}
+        snapshot, store, names = _ready(settings, home, database, views)
+        parameters = _parameters(force, until, memory, seed)
+        unfinished = None if force else _unfinished(database, snapshot, names, parameters)
+        if unfinished is None and not force:
+            with servers_answer():
+                spans = spans_of(database, store, snapshot.id, names, until)
+            if not spans and _was_done(database, snapshot, names):
+                facts = {"views": names, "definitions": applied_definitions(store)}
+                return {"snapshot": snapshot.id, "outcome": "unchanged", **facts}
+        if unfinished is not None:
+            run = JobRun(database, unfinished.id)
+        else:
+            run = new_job(database, JOB_KIND, snapshot.id, names, parameters)
+        return _work(settings, home, database, run)
+    finally:
+        database.close()
+
+
+def resume_materialization(settings: Settings, home: Home, job_id: str) -> dict[str, Any]:
+    """Go on with a job that was paused, interrupted or has failed, in this process; see :func:`materialize`.
+
+    Raises:
+        NotFound: There is no such job.
+        Conflict: It is at work, has ended, or another job is at work on one of its views.
+    """
+    database = Database(settings, home)
+    try:
+        return _work(settings, home, database, JobRun(database, find_job(database, job_id).id))
+    finally:
+        database.close()
+
+
+def queue_materialization(
+    settings: Settings,
+    home: Home,
+    force: bool = False,
+    views: Sequence[str] | None = None,
+    until: datetime | None = None,
+    memory: int = DEFAULT_MEMORY,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Write a job for `backbeat features work` to do; arguments and faults as of :func:`materialize`.
+
+    Returns:
+        ``snapshot``, ``outcome`` (``queued``), ``views`` and the ``job`` in its JSON form.
+    """
+    database = Database(settings, home)
+    try:
+        snapshot, _, names = _ready(settings, home, database, views)
+        job_id = queue_job(database, JOB_KIND, snapshot.id, names, _parameters(force, until, memory, seed))
+        told = describe_job(find_job(database, job_id))
+        return {"snapshot": snapshot.id, "outcome": "queued", "views": names, "job": told}
+    finally:
+        database.close()
+
+
+def dry_run(
+    settings: Settings,
+    home: Home,
+    force: bool = False,
+    views: Sequence[str] | None = None,
+    until: datetime | None = None,
+    memory: int = DEFAULT_MEMORY,
+) -> dict[str, Any]:
+    """Count what :func:`materialize` would write, and write nothing: no row, no job.
+
+    Returns:
+        ``snapshot``, ``outcome`` (``dry run``), ``views`` and ``would``: view → ``rows`` that would be written and how
+        many of them would ``change`` what is online.
+    """
+    database = Database(settings, home)
+    try:
+        snapshot, store, names = _ready(settings, home, database, views)
+        with servers_answer():
+            sources = sources_of(store, names)
+            missing = {span.source.name: span for span in spans_of(database, store, snapshot.id, names, until)}
+            size = chunk_bytes_below(memory, largest_group(sources))
+            would = {name: {"rows": 0, "change": 0} for name in names}
+            with progress("comparing feature views", len(sources)) as advance:
+                for source in sources:
+                    span = missing.get(source.name)
+                    period = source.known_period()
+                    if (span is not None or force) and period is not None:
+                        end = min(period[1], until or period[1])
+                        start = span.start if span is not None and not force else None
+                        planned = plan(source.path, source.key, start, end, size)
+                        online = OnlineView(store, source)
+                        change = sum(
+                            changed_rows(source, online, read_chunk(planned, number), end)
+                            for number in range(len(planned.chunks))
+                        )
+                        would[source.name] = {"rows": planned.rows, "change": change}
+                    advance(note=source.name)
+        return {"snapshot": snapshot.id, "outcome": "dry run", "views": names, "would": would}
     finally:
         database.close()
 
@@ -81,7 +178,8 @@ def materialized_snapshot(database: Database, home: Home, trained: str) -> str |
     """Id of the snapshot whose online features a model may be served with; None where none was materialized.
 
     Ids mean the same users and videos only within one data set. So it is the current snapshot where that is of the
-    data set the model was trained on, else the one of that data set that was materialized last.
+    data set the model was trained on, else the one of that data set that was materialized last. A snapshot of which
+    only some views were ever materialized does not count.
 
     Args:
         database: The platform's tables.
@@ -104,19 +202,42 @@ def _dataset(home: Home, snapshot_id: str) -> str | None:
         return None
 
 
-def _is_online(store: "FeatureStore", name: str, end: datetime) -> bool:
-    """Whether a view was materialized up to an instant and the online store knows the first entity of its source."""
-    view = store.get_feature_view(name)
-    if view.most_recent_end_time is None or view.most_recent_end_time < end:
-        return False
-    key = ENTITIES[view.entities[0]]
-    first = next(pq.ParquetFile(view.batch_source.path).iter_batches(batch_size=1, columns=[key]), None)
-    if first is None:
-        return True
-    feature = view.features[0].name
-    try:
-        with servers_answer():
-            answer = store.get_online_features([f"{name}:{feature}"], [{key: first[key][0].as_py()}])
-    except sqlite3.OperationalError:  # the file of the online store is gone, and its tables with it
-        return False
-    return answer.to_dict()[feature][0] is not None
+def _ready(
+    settings: Settings, home: Home, database: Database, views: Sequence[str] | None
+) -> tuple[Snapshot, "FeatureStore", list[str]]:
+    """The gate that all the above pass: a judged snapshot whose features are applied, and known views."""
+    snapshot = current_snapshot(home)
+    require_passed(database, snapshot.id)
+    store = require_applied(settings, home, snapshot)
+    with servers_answer():
+        return snapshot, store, [source.name for source in sources_of(store, views)]
+
+
+def _parameters(force: bool, until: datetime | None, memory: int, seed: int) -> dict[str, Any]:
+    told = None if until is None else to_utc(until).isoformat()
+    return {"force": force, "until": told, "memory": memory, "seed": seed}
+
+
+def _unfinished(database: Database, snapshot: Snapshot, views: list[str], parameters: dict[str, Any]) -> JobRow | None:
+    """The newest job that was begun on the snapshot, where it is the same work and has not ended."""
+    begun = (row for row in list_jobs(database, JOB_KIND, snapshot.id) if state_of(row) is not JobState.QUEUED)
+    row = next(begun, None)
+    if row is None or state_of(row) not in RESUMABLE:
+        return None
+    same = sorted(row.subjects) == sorted(views) and row.parameters.get("until") == parameters["until"]
+    return row if same else None
+
+
+def _was_done(database: Database, snapshot: Snapshot, views: list[str]) -> bool:
+    """Whether some job on the snapshot says that these views are served; else an empty one has to say so."""
+    done = list_jobs(database, JOB_KIND, snapshot.id, JobState.DONE)
+    return any(row.detail.get("complete", True) or set(row.subjects) >= set(views) for row in done)
+
+
+def _work(settings: Settings, home: Home, database: Database, run: JobRun) -> dict[str, Any]:
+    with run:
+        run_materialization(settings, home, database, run)
+    outcome = "materialized" if run.state is JobState.DONE else str(run.state)
+    facts = {"views": run.subjects, "definitions": run.checkpoint.get("definitions")}
+    told = describe_job(find_job(database, run.id))
+    return {"snapshot": run.snapshot, "outcome": outcome, **facts, "job": told}

@@ -1,0 +1,1 @@
+"""Materialization: copying the newest feature values to the online store, as a job."""

@@ -1,0 +1,109 @@
+"""The views that Feast knows, and what of their Parquet files is known when."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from contracts.errors import NotFound, unknown_name
+from feature_repo.raw_tables import microseconds
+
+if TYPE_CHECKING:
+    from feast import FeatureStore
+
+__all__ = ["EPOCH", "ViewSource", "known_times", "largest_group", "sources_of"]
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_TIMES = ("event_time", "ingested_at")
+
+
+@dataclass(frozen=True)
+class ViewSource:
+    """A view to be materialized."""
+
+    name: str
+    key: str
+    """The column that names the entity."""
+    features: tuple[str, ...]
+    path: Path
+    ttl: timedelta | None
+    view: Any
+    """Feast's feature view."""
+
+    def known_period(self) -> tuple[datetime, datetime] | None:
+        """First and last instant at which a row became known; None where there is no row."""
+        first, last = None, None
+        with pq.ParquetFile(self.path) as file:
+            for batch in file.iter_batches(columns=[c for c in _TIMES if c in file.schema_arrow.names]):
+                known = known_times(batch)
+                if len(known):
+                    first = int(known.min()) if first is None else min(first, int(known.min()))
+                    last = int(known.max()) if last is None else max(last, int(known.max()))
+        if first is None or last is None:
+            return None
+        return EPOCH + timedelta(microseconds=first), EPOCH + timedelta(microseconds=last)
+
+    def some_rows(self, groups: Iterable[int], until: datetime) -> Iterable[pa.Table]:
+        """Keys and times of the rows of some row groups that were known at an instant."""
+        with pq.ParquetFile(self.path) as file:
+            columns = [self.key, *(c for c in _TIMES if c in file.schema_arrow.names)]
+            for group in groups:
+                table = file.read_row_group(group, columns=columns)
+                yield table.filter(pa.array(known_times(table) <= microseconds(until)))
+
+
+def known_times(table: pa.Table | pa.RecordBatch) -> npt.NDArray[np.int64]:
+    """From when on each row was known: microseconds since 1970, the later of its event and its arrival."""
+    times = [table[c].cast(pa.int64()).to_numpy(zero_copy_only=False) for c in _TIMES if c in table.schema.names]
+    return np.asarray(np.maximum.reduce(times))
+
+
+def largest_group(sources: Iterable[ViewSource]) -> int:
+    """Bytes of the largest row group of some files, uncompressed."""
+    sizes = [0]
+    for source in sources:
+        metadata = pq.read_metadata(source.path)
+        sizes += [metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups)]
+    return max(sizes)
+
+
+def sources_of(store: "FeatureStore", names: Sequence[str] | None = None) -> list[ViewSource]:
+    """The batch views of a store's project, in order of name.
+
+    Args:
+        store: On the project.
+        names: Which of them; all if None.
+
+    Raises:
+        NotFound: A name is none of them, or the file behind a view is gone.
+    """
+    known = {view.name: view for view in store.list_feature_views() if view.online and view.batch_source is not None}
+    for name in names or ():
+        if name not in known:
+            raise unknown_name("feature view", name, known, next_step="run `backbeat features status` to see them")
+    return [_source(known[name]) for name in sorted(names or known)]
+
+
+def _source(view: Any) -> ViewSource:
+    path = Path(view.batch_source.path)
+    if not path.is_file():
+        raise NotFound(
+            f"feature view {view.name}",
+            found=f"no {path}",
+            expected="the table that it reads",
+            next_step="run `backbeat features apply`",
+        )
+    return ViewSource(
+        name=view.name,
+        key=view.join_keys[0],
+        features=tuple(field.name for field in view.features),
+        path=path,
+        ttl=view.ttl or None,
+        view=view,
+    )

@@ -1,0 +1,52 @@
+"""How far each view of a snapshot is online, in the platform's tables."""
+
+from datetime import datetime
+
+from contracts.clock import utc_now
+from contracts.database import Database
+from contracts.platform import OnlineViewRow
+
+__all__ = ["online_views", "set_watermark"]
+
+
+def online_views(database: Database, snapshot: str) -> dict[str, OnlineViewRow]:
+    """What is online of a snapshot, by name of the view; rows are detached from their session."""
+    with database.session() as session:
+        rows = session.query(OnlineViewRow).filter_by(snapshot=snapshot).all()
+        session.expunge_all()
+        return {row.view: row for row in rows}
+
+
+def set_watermark(
+    database: Database,
+    snapshot: str,
+    view: str,
+    *,
+    definitions: str,
+    watermark: datetime | None,
+    rows: int,
+    job_id: str,
+) -> None:
+    """Record how far a view is.
+
+    Args:
+        database: The platform's tables.
+        snapshot: Whose view.
+        view: Its name.
+        definitions: Digest of the definitions that its rows follow.
+        watermark: Everything known up to here is online; None where it is about to be written from the beginning.
+        rows: Keys that have a row.
+        job_id: The job at work.
+    """
+    with database.session() as session:
+        session.merge(
+            OnlineViewRow(
+                snapshot=snapshot,
+                view=view,
+                definitions=definitions,
+                watermark=watermark,
+                rows=rows,
+                job_id=job_id,
+                updated_at=utc_now(),
+            )
+        )
