@@ -5,6 +5,7 @@ from typing import Any
 from contracts.home import Home
 from contracts.settings import Settings
 from feature_repo.definitions import define, definitions_digest
+from feature_repo.materialization.registry import registry_turn
 from feature_repo.offline import current_snapshot
 from feature_repo.quiet import quietly
 from feature_repo.schemas import keep_schemas
@@ -31,17 +32,19 @@ def apply_features(settings: Settings, home: Home) -> dict[str, Any]:
     Raises:
         NotFound: Nothing was ingested.
         Conflict: A view or service has another schema than the one first applied under its name.
+        HomeBusy: Another process did not let go of Feast's registry within a minute.
         StorageFull: The disk ran out of space.
         ServiceUnavailable: The registry's database does not answer.
     """
     snapshot = current_snapshot(home)
     keep_schemas(home, snapshot)
-    home.feast.mkdir(exist_ok=True)
+    home.feast.mkdir(parents=True, exist_ok=True)
     _, computed = ensure_derived(home, snapshot)
     store = open_store(settings, home, snapshot.id)
     known = applied_definitions(store) == definitions_digest(home, snapshot)
     if not known:
-        with quietly():
+        with registry_turn(home), quietly():
+            store.refresh_registry()
             store.apply(define(home, snapshot))
     return {
         "snapshot": snapshot.id,

@@ -8,8 +8,6 @@ import hashlib
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-import pyarrow.parquet as pq
-
 from contracts.embeddings import EmbeddingSpec
 from contracts.home import Home
 from contracts.snapshot import Snapshot
@@ -59,17 +57,14 @@ def define(home: Home, snapshot: Snapshot) -> list[Any]:
     )
     entities = {name: Entity(name=name, join_keys=[key], value_type=ValueType.STRING) for name, key in ENTITIES.items()}
     views: dict[str, Any] = {
-        name: _view(view, entities[view.entity], tags)
-        for name, view in views_of(home, snapshot).items()
-        if view.path.exists()
+        name: _view(view, entities[view.entity], tags) for name, view in views_of(home, snapshot).items()
     }
     for name, moment in moment_views_of(home, snapshot).items():
-        if set(moment.state.values()) <= set(views):
-            views[name] = _on_demand_view(moment, entities[moment.entity], views, tags)
+        views[name] = _on_demand_view(moment, entities[moment.entity], views, tags)
     services = [
         FeatureService(
             name=name,
-            features=[views[view] for view in service_views(home, snapshot, name) if view in views],
+            features=[views[view] for view in service_views(home, snapshot, name)],
             tags=tags | {"tables": ",".join(SERVICES[name].tables)},
         )
         for name in services_of(snapshot)
@@ -99,7 +94,7 @@ def _view(view: View, entity: Any, tags: dict[str, str]) -> "FeatureView":
             path=str(view.path),
             file_format=ParquetFormat(),
             timestamp_field="event_time",
-            created_timestamp_column="ingested_at" if "ingested_at" in pq.read_schema(view.path).names else "",
+            created_timestamp_column="ingested_at",
         ),
         ttl=view.ttl or timedelta(0),  # 0: features stay valid until replaced
         online=True,

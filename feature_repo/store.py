@@ -36,6 +36,10 @@ DEFINITIONS_TAG = "backbeat.definitions"
 """Tag of a Feast project: the digest of what was applied to it."""
 
 _REGISTRY = "registry.pb"
+
+_OFFLINE = "feature_repo.stores.asof.AsOfOfflineStore"
+_SQLITE = "feature_repo.stores.sqlite.NewestSqliteOnlineStore"
+_REDIS = "feature_repo.stores.redis.NewestRedisOnlineStore"
 _BATCH_ROWS = 10_000
 
 
@@ -59,18 +63,15 @@ def open_store(settings: Settings, home: Home, snapshot_id: str | None = None) -
     with quietly():
         from feast import FeatureStore, RepoConfig
 
-        from feature_repo.stores.asof import OFFLINE_STORE_TYPE
-        from feature_repo.stores.sqlite import ONLINE_STORE_TYPE
-
     if settings.profile == "local":
         registry = {"registry_type": "file", "path": str(home.feast / _REGISTRY)}
-        online = {"type": ONLINE_STORE_TYPE, "path": str(home.feast / "online.db")}
+        online = {"type": _SQLITE, "path": str(home.feast / "online.db")}
     else:
         registry = {
             "registry_type": "sql",
             "path": required(settings, "feast_registry_url", "postgresql+psycopg://user@host/feast"),
         }
-        online = {"type": "redis", "connection_string": required(settings, "redis_url", "127.0.0.1:6379")}
+        online = {"type": _REDIS, "connection_string": required(settings, "redis_url", "127.0.0.1:6379")}
     with quietly():
         config = RepoConfig(
             project=project_name(snapshot_id or current_snapshot(home).id),
@@ -82,7 +83,7 @@ def open_store(settings: Settings, home: Home, snapshot_id: str | None = None) -
                 "serve_features_while_materializing": True,
             },
             online_store=online,
-            offline_store={"type": OFFLINE_STORE_TYPE},
+            offline_store={"type": _OFFLINE},
             entity_key_serialization_version=3,
             # Without a batch size Feast writes the first chunk of a larger table and forgets the rest.
             materialization={"pull_latest_features": True, "online_write_batch_size": _BATCH_ROWS},
@@ -118,9 +119,10 @@ def _unreachable() -> tuple[type[Exception], ...]:
 
     try:
         from redis.exceptions import ConnectionError as RedisUnreachable
+        from redis.exceptions import TimeoutError as RedisSilent
     except ImportError:  # the extra `redis` is not installed
         return (OperationalError,)
-    return OperationalError, RedisUnreachable
+    return OperationalError, RedisUnreachable, RedisSilent
 
 
 def applied_definitions(store: "FeatureStore") -> str | None:
