@@ -71,10 +71,13 @@ def _shown(report: "ValidationReport", as_json: bool) -> dict[str, Any]:
 
 def _text(report: "ValidationReport") -> str:
     lines = [f"Snapshot {report.snapshot}: {'passed' if report.success else 'FAILED'} (report {report.id})"]
+    width = max((len(verdict.table) for verdict in report.suites), default=0)
     for verdict in report.suites:
         held = verdict.evaluated - len(verdict.findings)
         mark = "ok " if verdict.success else "NO "
-        lines.append(f"  {mark} {verdict.suite:<13}{verdict.table:<21}{held} of {verdict.evaluated} expectations hold")
+        lines.append(
+            f"  {mark} {verdict.suite:<13}{verdict.table:<{width}}  {held} of {verdict.evaluated} expectations hold"
+        )
         lines += [f"       {finding.rule}: {finding.observed}" for finding in verdict.findings]
     return "\n".join([*lines, f"Data docs: {report.data_docs}"])
 

@@ -43,11 +43,12 @@ def judge(material: Material) -> Iterator[Judgement]:
 
 
 def _judgement(name: str, suite: Suite, table: str, batch: Any, material: Material) -> Judgement:
+    identity = suite.identity(material, table)
     result = batch.validate(
         gx.ExpectationSuite(name=name, expectations=suite.expectations(material, table)),
         result_format={
             "result_format": "SUMMARY",
-            "unexpected_index_column_names": list(suite.identity),
+            "unexpected_index_column_names": list(identity),
             "partial_unexpected_count": _EXAMPLES,
         },
     )
@@ -57,7 +58,7 @@ def _judgement(name: str, suite: Suite, table: str, batch: Any, material: Materi
         table=table,
         success=bool(result.success),
         evaluated=len(result.results),
-        findings=[_finding(r, suite.identity) for r in broken],
+        findings=[_finding(r, identity) for r in broken],
     )
     return Judgement(verdict, result, severity=_share(broken[0]) if broken else 0.0)
 

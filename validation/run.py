@@ -13,13 +13,10 @@ from contracts.home import Home
 from contracts.reports import ValidationReport, latest_report, store_report
 from contracts.settings import Settings
 from contracts.snapshot import Snapshot
-from contracts.tables import EMBEDDING_PREFIX
 from feature_repo.offline import current_snapshot, read_table
 from validation.rules import rules_digest
 
 __all__ = ["validate_snapshot"]
-
-_TABLES = ("interactions", "users", "videos")
 
 
 def validate_snapshot(settings: Settings, home: Home, force: bool = False) -> ValidationReport:
@@ -63,8 +60,7 @@ def _judge(home: Home, snapshot: Snapshot) -> ValidationReport:
     from validation.pages import INDEX, write_pages
     from validation.suites.suite import Material
 
-    names = [*_TABLES, *(EMBEDDING_PREFIX + modality for modality in snapshot.embeddings)]
-    tables = {name: read_table(home, snapshot, name) for name in names}
+    tables = {name: read_table(home, snapshot, name) for name in snapshot.tables}
     now = utc_now()
     judgements = sorted(judge(Material(snapshot, tables, now)), key=lambda j: j.severity, reverse=True)
     report_id = uuid.uuid4().hex[:12]

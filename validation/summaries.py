@@ -1,5 +1,6 @@
 """Per-row facts about a table: what the suites judge. Great Expectations never sees an array column."""
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import numpy as np
@@ -10,23 +11,23 @@ import pyarrow.compute as pc
 
 from contracts.snapshot import SplitInstants
 
-__all__ = ["embedding_summary", "interaction_summary", "split_summary"]
+__all__ = ["embedding_summary", "row_summary", "split_summary"]
 
 _ROWS_AT_ONCE = 16_384
 _HASH_SEED = 20_260_101
-_EVENT = ["user_id", "video_id", "event_time"]
 
 
-def embedding_summary(embeddings: pa.Table, videos: pa.Table, width: int) -> pd.DataFrame:
-    """Scalar facts about every vector of one modality, then one row for each video that has none.
+def embedding_summary(embeddings: pa.Table, owners: pa.Table, key: str, width: int) -> pd.DataFrame:
+    """Scalar facts about every vector of one table, then one row for each entity that has none.
 
     Args:
-        embeddings: An ``embedding_<modality>`` table.
-        videos: The ``videos`` table.
+        embeddings: An ``embedding_<name>`` table.
+        owners: The table of the entities, such as ``videos``.
+        key: The column that names them.
         width: Number of components the spec promises.
 
     Returns:
-        Columns ``video_id``, ``known`` (the video is in ``videos``), ``present`` (there is a vector), ``width``
+        Columns of that name, ``known`` (the entity is in ``owners``), ``present`` (there is a vector), ``width``
         (components found), ``nonfinite`` (components that are NaN or infinite), ``zero`` (all components are 0),
         ``constant`` (all equal, but not 0), ``repeated`` (bit for bit an earlier vector other than zero) and
         ``relative_norm`` (Euclidean norm over the table's median). Statistics are null where there is no vector
@@ -39,10 +40,10 @@ def embedding_summary(embeddings: pa.Table, videos: pa.Table, width: int) -> pd.
     facts["relative_norm"] = (facts["norm"] / facts.loc[moving, "norm"].median()).where(moving)
     facts["repeated"] = facts["fingerprint"][moving].duplicated().reindex(facts.index)
 
-    catalogue, own = videos["video_id"].combine_chunks(), embeddings["video_id"].combine_chunks()
+    catalogue, own = pc.unique(owners[key]), embeddings[key].combine_chunks()
     absent = catalogue.filter(pc.invert(pc.is_in(catalogue, value_set=own)))
     facts = facts.drop(columns=["norm", "fingerprint"]).reindex(range(len(own) + len(absent)))
-    facts["video_id"] = pa.concat_arrays([own, absent]).to_pandas()
+    facts[key] = pa.concat_arrays([own, absent]).to_pandas()
     facts["known"] = np.append(pc.is_in(own, value_set=catalogue), np.ones(len(absent), dtype=bool))
     facts["present"] = np.arange(len(facts)) < len(own)
     facts["width"] = pd.Series(lengths, dtype=np.float64).reindex(facts.index)
@@ -77,42 +78,49 @@ def _block_statistics(vectors: pa.ChunkedArray, width: int, multipliers: npt.NDA
     )
 
 
-def interaction_summary(interactions: pa.Table, users: pa.Table, videos: pa.Table, now: datetime) -> pd.DataFrame:
-    """Scalar facts about every event.
+def row_summary(
+    table: pa.Table, owners: Mapping[str, pa.ChunkedArray | None], key: Sequence[str], now: datetime
+) -> pd.DataFrame:
+    """Scalar facts about every row of a table.
 
     Args:
-        interactions: The ``interactions`` table.
-        users: The ``users`` table.
-        videos: The ``videos`` table.
-        now: The instant after which an event lies in the future.
+        table: Any table with ``event_time``.
+        owners: Column that names entities → the ids that are known; None where their table is not there.
+        key: Columns that together with the event time name a row.
+        now: The instant after which a row lies in the future.
 
     Returns:
-        Columns ``user_id``, ``video_id``, ``kind``, ``weight``, ``user_known``, ``video_known``, ``age_hours``
-        (from the event until ``now``) and ``repeated`` (an earlier row has the same user, video and time).
+        The columns of ``key`` and of ``owners``, ``kind`` and ``weight`` where the table has them, for each column
+        ``<name>_id`` of ``owners`` one ``<name>_known`` (a null names nobody, and nobody is unknown), ``age_hours``
+        (from the event until ``now``) and ``repeated`` (an earlier row has the same key and time).
     """
-    facts: pd.DataFrame = interactions.select([*_EVENT, "kind", "weight"]).to_pandas()
-    facts["user_known"] = _is_in(interactions["user_id"], users["user_id"])
-    facts["video_known"] = _is_in(interactions["video_id"], videos["video_id"])
+    columns = [*key, *owners, "kind", "weight", "event_time"]
+    facts: pd.DataFrame = table.select([name for name in table.column_names if name in columns]).to_pandas()
+    for column, known in owners.items():
+        ids = table[column]
+        inside = pc.is_null(ids) if known is None else pc.or_(pc.is_null(ids), pc.is_in(ids, pc.unique(known)))
+        facts[f"{column.removesuffix('_id')}_known"] = np.asarray(inside)
     facts["age_hours"] = (pd.Timestamp(now) - facts["event_time"]) / pd.Timedelta(hours=1)
-    facts["repeated"] = facts.duplicated(_EVENT)
+    facts["repeated"] = facts.duplicated([*key, "event_time"])
     return facts.drop(columns="event_time")
 
 
-def split_summary(interactions: pa.Table, split: SplitInstants) -> pd.DataFrame:
+def split_summary(events: pa.Table, key: str, split: SplitInstants) -> pd.DataFrame:
     """What each part of the split holds.
 
+    Args:
+        events: A table of events.
+        key: The column that says what an event is about.
+        split: Where the parts meet.
+
     Returns:
-        One row each for ``train``, ``validation`` and ``test``: columns ``part``, ``events``, ``users``, ``videos``.
+        One row each for ``train``, ``validation`` and ``test``: columns ``part``, ``events``, ``users``, ``items``.
     """
-    events: pd.DataFrame = interactions.select(_EVENT).to_pandas()
-    time = events["event_time"]
+    facts: pd.DataFrame = events.select(["user_id", key, "event_time"]).to_pandas()
+    time = facts["event_time"]
     conditions = [time < pd.Timestamp(split.train_until), time < pd.Timestamp(split.validation_until)]
-    events["part"] = np.select(conditions, ["train", "validation"], "test")
-    counted = events.groupby("part").agg(
-        events=("user_id", "size"), users=("user_id", "nunique"), videos=("video_id", "nunique")
+    facts["part"] = np.select(conditions, ["train", "validation"], "test")
+    counted = facts.groupby("part").agg(
+        events=("user_id", "size"), users=("user_id", "nunique"), items=(key, "nunique")
     )
     return counted.reindex(["train", "validation", "test"], fill_value=0).rename_axis("part").reset_index()
-
-
-def _is_in(ids: pa.ChunkedArray, known: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
-    return np.asarray(pc.is_in(ids, value_set=known.combine_chunks()))

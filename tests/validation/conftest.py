@@ -9,7 +9,7 @@ import pytest
 
 from contracts.embeddings import EmbeddingSpec
 from contracts.home import Home
-from contracts.snapshot import Snapshot, SplitInstants
+from contracts.snapshot import Snapshot, SplitInstants, TableInfo
 from feature_repo.offline import write_snapshot
 from feature_repo.raw_tables import RawTables, assemble, microseconds, numbered_ids
 
@@ -65,7 +65,7 @@ class Data:
             dataset="sound",
             source="tests",
             created_at=START,
-            tables={},
+            tables={name: TableInfo(rows=table.num_rows, sha256="") for name, table in self.tables.items()},
             embeddings=self.raw.specs,
             split=self.raw.split,
         )

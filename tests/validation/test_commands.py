@@ -48,7 +48,7 @@ def test_failed_suites_end_with_the_three_worst_findings_after_the_report_is_sto
     matrix[30] *= 1e6
     data.put_matrix(matrix)
     snapshot = data.ingest(home)
-    with pytest.raises(ValidationFailed, match="1 of 4 suites failed") as caught:
+    with pytest.raises(ValidationFailed, match="1 of 6 suites failed") as caught:
         _run("run", "--home", str(home.root))
     report = latest_report(database, snapshot.id)
     assert report is not None
@@ -60,7 +60,7 @@ def test_failed_suites_end_with_the_three_worst_findings_after_the_report_is_sto
     )
     assert report.data_docs in message
     assert caught.value.exit_code == 3
-    with pytest.raises(ValidationFailed, match="1 of 4 suites failed"):
+    with pytest.raises(ValidationFailed, match="1 of 6 suites failed"):
         _run("run", "--home", str(home.root))
 
 

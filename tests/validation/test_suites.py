@@ -25,6 +25,8 @@ def test_sound_data_passes_every_suite(data) -> None:
     verdicts = [j.verdict for j in judge(Material(data.snapshot, data.tables, utc_now()))]
     assert {(v.suite, v.table, v.evaluated) for v in verdicts} == {
         ("interactions", "interactions", 8),
+        ("users", "users", 3),
+        ("videos", "videos", 5),
         ("splits", "interactions", 3),
         ("embeddings", "embedding_acoustic", 10),
         ("embeddings", "embedding_visual", 10),
@@ -116,10 +118,10 @@ def test_no_video_at_all(data) -> None:
     for table in ("videos", "embedding_visual", "embedding_acoustic", "interactions"):
         data.tables[table] = data.tables[table].slice(0, 0)
     findings = _findings(data)
-    assert findings["embeddings", "embedding_visual"][0].rule == "there is at least one video"
+    assert findings["embeddings", "embedding_visual"][0].rule == "there is at least one of the videos"
     assert findings["embeddings", "embedding_visual"][0].observed == "0"
     assert findings["interactions", "interactions"][0].rule == "there is at least one event"
-    assert {f.column for f in findings["splits", "interactions"]} == {"events", "users", "videos"}
+    assert {f.column for f in findings["splits", "interactions"]} == {"events", "users", "items"}
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,12 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from contracts.clock import utc_now
 from contracts.snapshot import SplitInstants
-from contracts.tables import embedding_schema
+from contracts.tables import VIDEOS, embedding_schema
+from feature_repo.raw_tables import table_of
 from validation import summaries
-from validation.summaries import embedding_summary, interaction_summary, split_summary
+from validation.summaries import embedding_summary, row_summary, split_summary
 
 
 def _embeddings(ids: list[str], vectors: list[list[float | None]]) -> pa.Table:
@@ -39,7 +41,9 @@ def test_facts_of_hand_worked_vectors() -> None:
         "stranger": [6.0, 8.0],
     }
     known = [name for name in rows if name != "stranger"] + ["absent"]
-    facts = embedding_summary(_embeddings(list(rows), list(rows.values())), _videos(known), 2).set_index("video_id")
+    facts = embedding_summary(_embeddings(list(rows), list(rows.values())), _videos(known), "video_id", 2).set_index(
+        "video_id"
+    )
 
     assert list(facts.index) == [*rows, "absent"]
     assert facts.index[~facts["known"]].tolist() == ["stranger"]
@@ -70,7 +74,7 @@ def test_facts_are_those_of_a_slow_loop_whatever_the_block_size(monkeypatch: pyt
     ids = [f"v{row}" for row in range(101)]
     table = _embeddings(ids, matrix.tolist())
     monkeypatch.setattr(summaries, "_ROWS_AT_ONCE", 7)
-    facts = embedding_summary(table, _videos(ids), 5)
+    facts = embedding_summary(table, _videos(ids), "video_id", 5)
 
     norms = [math.sqrt(sum(float(x) ** 2 for x in row if not math.isnan(x))) for row in matrix]
     seen: set[bytes] = set()
@@ -85,18 +89,18 @@ def test_facts_are_those_of_a_slow_loop_whatever_the_block_size(monkeypatch: pyt
 
 def test_largest_float32_values_do_not_overflow_the_norm() -> None:
     big = float(np.finfo(np.float32).max)
-    facts = embedding_summary(_embeddings(["a", "b"], [[big, big], [big, -big]]), _videos(["a", "b"]), 2)
+    facts = embedding_summary(_embeddings(["a", "b"], [[big, big], [big, -big]]), _videos(["a", "b"]), "video_id", 2)
     assert facts["relative_norm"].tolist() == [1.0, 1.0]
 
 
 def test_a_table_without_rows_yields_one_row_per_video() -> None:
-    facts = embedding_summary(_embeddings([], []), _videos(["a", "b"]), 2)
+    facts = embedding_summary(_embeddings([], []), _videos(["a", "b"]), "video_id", 2)
     assert facts["video_id"].tolist() == ["a", "b"]
     assert facts["present"].tolist() == [False, False]
 
 
 def test_a_width_of_one_is_never_constant() -> None:
-    facts = embedding_summary(_embeddings(["a"], [[2.0]]), _videos(["a"]), 1)
+    facts = embedding_summary(_embeddings(["a"], [[2.0]]), _videos(["a"]), "video_id", 1)
     assert facts["constant"].tolist() == [False]
 
 
@@ -104,8 +108,8 @@ def test_facts_of_events(data) -> None:
     events = data.tables["interactions"].slice(0, 4)
     events = pa.concat_tables([events, events.slice(1, 1)])
     last = events["event_time"][3].as_py()
-    users = data.tables["users"].slice(1)
-    facts = interaction_summary(events, users, data.tables["videos"], last + timedelta(minutes=30))
+    owners = {"user_id": data.tables["users"]["user_id"].slice(1), "video_id": data.tables["videos"]["video_id"]}
+    facts = row_summary(events, owners, ("user_id", "video_id", "kind"), last + timedelta(minutes=30))
 
     assert facts["user_known"].tolist() == [False] * 5
     assert facts["video_known"].tolist() == [True] * 5
@@ -120,7 +124,7 @@ def test_parts_of_the_split_meet_at_the_second(data) -> None:
     events = data.tables["interactions"].slice(0, 4)
     times = pa.array(moments, events.schema.field("event_time").type)
     events = events.set_column(4, events.schema.field("event_time"), times)
-    parts = split_summary(events, split)
+    parts = split_summary(events, "video_id", split)
     assert parts[["part", "events"]].to_dict("list") == {"part": ["train", "validation", "test"], "events": [1, 2, 1]}
 
 
@@ -130,6 +134,15 @@ def test_a_part_without_events_is_listed_with_zeros(data) -> None:
         validation_until=data.raw.split.train_until + timedelta(days=91),
         nominal=False,
     )
-    parts = split_summary(data.tables["interactions"], split).set_index("part")
+    parts = split_summary(data.tables["interactions"], "video_id", split).set_index("part")
     assert parts.loc["validation"].tolist() == [0, 0, 0]
-    pd.testing.assert_index_equal(parts.columns, pd.Index(["events", "users", "videos"]))
+    pd.testing.assert_index_equal(parts.columns, pd.Index(["events", "users", "items"]))
+
+
+def test_nobody_named_is_nobody_unknown() -> None:
+    ids = pa.array(["a", None, "b"], pa.string())
+    videos = table_of(VIDEOS, np.zeros(3, np.int64), video_id=pa.array(["1", "2", "3"]), author_id=ids, music_id=ids)
+    owners = {"author_id": pa.chunked_array([["a"]]), "music_id": None}
+    facts = row_summary(videos, owners, ("video_id",), utc_now())
+    assert facts["author_known"].tolist() == [True, True, False]
+    assert facts["music_known"].tolist() == [False, True, False], "a table that is not there knows nobody"

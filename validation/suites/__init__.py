@@ -3,14 +3,10 @@
 from types import MappingProxyType
 from typing import Final
 
-from validation.suites import embeddings, interactions
+from validation.suites.embeddings import VECTORS
+from validation.suites.rows import ROWS
+from validation.suites.splits import SPLITS
 
 __all__ = ["SUITES"]
 
-SUITES: Final = MappingProxyType(
-    {
-        "interactions": interactions.EVENTS,
-        "splits": interactions.SPLITS,
-        "embeddings": embeddings.VECTORS,
-    }
-)
+SUITES: Final = MappingProxyType({**ROWS, "splits": SPLITS, "embeddings": VECTORS})

@@ -31,10 +31,10 @@ class Suite:
     """
 
     tables: Callable[[Snapshot], list[str]]
-    """Which tables of a snapshot it judges, one by one."""
+    """Which of a snapshot's tables it judges, one by one; none where it has none of them."""
     summarise: Callable[[Material, str], pd.DataFrame]
     """Turns a table into rows of scalars."""
     expectations: Callable[[Material, str], list[Expectation]]
     """What is expected of those rows."""
-    identity: tuple[str, ...]
+    identity: Callable[[Material, str], tuple[str, ...]]
     """Columns that tell a reader which row it is."""
