@@ -41,6 +41,18 @@ def _handcrafted_image(options: EncoderOptions) -> Encoding:
     return HandcraftedImage(options)
 
 
+def _sentence_bert(options: EncoderOptions) -> Encoding:
+    from feature_repo.encoders.sentence import SentenceEncoding
+
+    return SentenceEncoding(options)
+
+
+def _word2vec(options: EncoderOptions) -> Encoding:
+    from feature_repo.encoders.word2vec import Word2VecEncoding
+
+    return Word2VecEncoding(options)
+
+
 ENCODERS: dict[str, Encoder] = {
     "resnet50": Encoder("resnet50", ("video", "post"), "visual", _resnet50, "images"),
     "vgg16": Encoder("vgg16", ("video", "post"), "visual", _vgg16, "images"),
@@ -54,5 +66,7 @@ ENCODERS: dict[str, Encoder] = {
     "handcrafted-image": Encoder(
         "handcrafted-image", ("post", "video"), "visual_handcrafted", _handcrafted_image, "images"
     ),
+    "sentence-bert": Encoder("sentence-bert", ("video", "post"), "textual", _sentence_bert, "text"),
+    "word2vec": Encoder("word2vec", ("post", "video"), "textual", _word2vec, "text"),
 }
 """Name → encoder."""
