@@ -1,6 +1,10 @@
 """The commands of this room, one module for each group; ``backbeat`` mounts them."""
 
+from feature_repo.commands.encode import encode, use
 from feature_repo.commands.features import features
 from feature_repo.commands.ingest import ingest
 
 __all__ = ["features", "ingest"]
+
+features.command("encode")(encode)
+features.command("use")(use)

@@ -6,8 +6,9 @@ from contextlib import contextmanager
 import torch
 
 from contracts.errors import BadInput
+from contracts.settings import Settings
 
-__all__ = ["exact_inference", "resolve_device"]
+__all__ = ["exact_inference", "prepare_torch", "resolve_device"]
 
 
 def resolve_device(name: str) -> str:
@@ -28,6 +29,17 @@ def resolve_device(name: str) -> str:
             next_step="set BACKBEAT_DEVICE to one of them",
         )
     return name
+
+
+def prepare_torch(settings: Settings) -> str:
+    """Set the number of CPU threads and return the device that the settings ask for.
+
+    Raises:
+        BadInput: The device is not there.
+    """
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    return resolve_device(settings.device)
 
 
 @contextmanager

@@ -9,11 +9,23 @@ from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from contracts.embeddings import EmbeddingSpec
 from contracts.errors import BadInput
 
-__all__ = ["Absent", "Encoder", "EncoderOptions", "Encoding", "Entity", "Fault", "MediaItem", "Vectors", "load_items"]
+__all__ = [
+    "Absent",
+    "Encoder",
+    "EncoderOptions",
+    "Encoding",
+    "Entity",
+    "Fault",
+    "FillsColumns",
+    "MediaItem",
+    "Vectors",
+    "load_items",
+]
 
 Entity = Literal["video", "music", "post"]
 Vectors = npt.NDArray[np.float32]
@@ -91,6 +103,14 @@ class Encoding(Protocol):
 
         An item that cannot be read is a fault, never an exception; the vectors of the others do not depend on it.
         """
+        ...
+
+
+class FillsColumns(Encoding, Protocol):
+    """An encoding whose numbers belong into columns of the entity's own table."""
+
+    def columns(self, vectors: Vectors) -> dict[str, pa.Array]:
+        """``[n, width]`` as columns ``[n]`` of the table, null where there is no value."""
         ...
 
 

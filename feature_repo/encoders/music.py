@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from contracts.embeddings import EmbeddingSpec
 from feature_repo.encoders.encoding import EncoderOptions, Entity, Fault, MediaItem, Vectors, load_items
@@ -65,6 +66,16 @@ class MusicContent:
         loaded, faults = load_items(_content, batch, self._threads)
         nothing = (np.nan,) * 3
         return np.array([nothing if row is None else row for row in loaded], np.float32).reshape(-1, 3), faults
+
+    def columns(self, vectors: Vectors) -> dict[str, pa.Array]:
+        """``[n, 3]`` as ``mood``, ``pitch`` and ``tempo``; null where there is none."""
+        mood = np.nan_to_num(vectors[:, 0]).astype(np.int32)
+        missing = np.isnan(vectors)
+        return {
+            "mood": pa.array(MOODS).take(pa.array(mood, mask=missing[:, 0])),
+            "pitch": pa.array(vectors[:, 1], mask=missing[:, 1]),
+            "tempo": pa.array(vectors[:, 2], mask=missing[:, 2]),
+        }
 
 
 def _content(item: MediaItem) -> tuple[float, float, float]:

@@ -1,0 +1,120 @@
+"""`backbeat features encode` and `use`: embeddings from media and text, and which revision of them is in use."""
+
+from datetime import datetime
+from typing import Annotated
+
+import typer
+
+from contracts.options import HomeOption, JsonOption
+
+__all__ = ["encode", "use"]
+
+
+def encode(
+    encoder: Annotated[str, typer.Argument(help="Name of the encoder, e.g. resnet50, vggish, sentence-bert.")],
+    entity: Annotated[str | None, typer.Option(help="video, post or music (default: the encoder's first).")] = None,
+    weights: Annotated[str | None, typer.Option(help="File with the weights, or hub:OWNER/NAME[@REVISION].")] = None,
+    frames: Annotated[int | None, typer.Option(min=1, help="Uniform frames of a video.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Items that are encoded at once.")] = 16,
+    device: Annotated[str | None, typer.Option(help="Torch device (default: BACKBEAT_DEVICE).")] = None,
+    available_from: Annotated[
+        str | None, typer.Option(help="End of the weights' training: no vector counts as known before.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="For encoders that draw at random.")] = 0,
+    beside: Annotated[bool, typer.Option("--beside", help="Keep embeddings of another spec; add these.")] = False,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Encode what is not encoded yet. Example: `backbeat features encode resnet50 --weights resnet50.pth`"""
+    import os
+
+    from contracts.console import emit, note
+    from contracts.database import Database
+    from contracts.home import Home
+    from contracts.settings import load_settings
+    from feature_repo.encoders.encode import encode_snapshot, encoder_for
+    from feature_repo.encoders.encoding import EncoderOptions
+
+    settings = load_settings(home=home, device=device)
+    place = Home.open(settings)
+    place.require()
+    encoder_for(encoder, entity)
+    known_from = _moment(available_from)
+
+    from feature_repo.encoders.device import prepare_torch
+
+    threads = settings.threads or os.cpu_count() or 1
+    options = EncoderOptions(
+        weights=weights,
+        device=prepare_torch(settings),
+        frames=frames,
+        batch=batch,
+        threads=threads,
+        seed=seed,
+        available_from=known_from,
+    )
+    done = encode_snapshot(place, Database(settings, place), encoder, options, entity=entity, beside=beside)
+    document = done.document()
+    rate = f", {document['items_per_s']} items/s" if document["items_per_s"] else ""
+    text = (
+        f"{done.name} of {done.spec.entity} by {encoder}: {document['outcome']}\n"
+        f"  snapshot  {done.snapshot.id}\n"
+        f"  spec      {done.spec.digest} ({done.spec.view})\n"
+        f"  items     {done.items:,}: {done.encoded:,} encoded{rate}, {done.skipped:,} encoded before, "
+        f"{done.absent:,} with nothing to encode, {len(done.faults):,} unreadable\n"
+    )
+    error = done.error
+    emit(document | (error.as_dict() if error else {}), as_json=as_json, text=text)
+    if error is not None:
+        note(f"error: {error}")
+        raise typer.Exit(error.exit_code)
+
+
+def use(
+    name: Annotated[str, typer.Argument(help="Name of the embeddings, e.g. visual or post_textual.")],
+    digest: Annotated[str, typer.Argument(help="First digits of the digest of the revision's spec.")],
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Put another revision of embeddings in use. Example: `backbeat features use visual 1a2b3c4d`"""
+    from contracts.console import emit
+    from contracts.home import Home
+    from contracts.settings import load_settings
+    from feature_repo.encoders.revisions import use_revision
+
+    place = Home.open(load_settings(home=home))
+    place.require()
+    with place.writing(f"backbeat features use {name} {digest}"):
+        snapshot, after, before = use_revision(place, name, digest)
+    document = {
+        "snapshot": snapshot.id,
+        "name": name,
+        "outcome": "unchanged" if after == before else "switched",
+        "in_use": after.digest,
+        "before": before.digest,
+    }
+    back = "" if after == before else f"\n  back      backbeat features use {name} {before.digest[:8]}"
+    emit(
+        document,
+        as_json=as_json,
+        text=f"{name}: {after.encoder} {after.digest} in use\n  snapshot  {snapshot.id}{back}",
+    )
+
+
+def _moment(text: str | None) -> datetime | None:
+    """An option's instant, which must have a time zone."""
+    from contracts.clock import to_utc
+    from contracts.errors import BadInput
+
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise BadInput(
+            "option --available-from",
+            found=repr(text),
+            expected="an instant such as 2026-01-31T12:00:00+00:00",
+            next_step="correct it",
+        ) from None
+    return to_utc(moment)

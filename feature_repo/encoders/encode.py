@@ -1,0 +1,235 @@
+"""The job that encodes what a snapshot has not encoded yet, and writes the snapshot that has it."""
+
+import json
+import time
+from collections.abc import Sequence
+from typing import cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from contracts.clock import utc_now
+from contracts.console import progress
+from contracts.current import current_snapshot_id
+from contracts.database import Database
+from contracts.errors import BadInput, NotFound, unknown_name
+from contracts.files import write_text_whole
+from contracts.home import Home
+from contracts.job_run import JobRun, new_job
+from contracts.jobs import JobState
+from contracts.tables import EMBEDDING_PREFIX
+from feature_repo.encoders.encode_part import encode_part
+from feature_repo.encoders.encoded import Encoded
+from feature_repo.encoders.encoded_tables import embedding_table, filled_table, with_rows_of_others
+from feature_repo.encoders.encoding import Encoder, EncoderOptions, Encoding, Entity, FillsColumns, MediaItem
+from feature_repo.encoders.items import ENTITY_TABLES, Items, content_of, stamp_of
+from feature_repo.encoders.parts import EncodedParts
+from feature_repo.encoders.registry import ENCODERS
+from feature_repo.encoders.revisions import name_for, rewrite
+from feature_repo.offline import current_snapshot
+
+__all__ = ["encode_snapshot", "encoder_for"]
+
+PART_ITEMS = 256
+_PART_SECONDS = 15.0  # so much work at most is done again after a kill
+
+
+def encoder_for(name: str, entity: str | None) -> tuple[Encoder, Entity]:
+    """An encoder by its name and what it is to be applied to; its first entity where none is named.
+
+    Raises:
+        NotFound: There is no such encoder, or it does not apply to the entity.
+    """
+    if name not in ENCODERS:
+        raise unknown_name("encoder", name, ENCODERS, next_step="name one of them")
+    encoder = ENCODERS[name]
+    for known in encoder.entities:
+        if entity in (None, known):
+            return encoder, known
+    raise unknown_name(f"entity of {name}", str(entity), encoder.entities, next_step="correct --entity")
+
+
+def encode_snapshot(
+    home: Home,
+    database: Database,
+    name: str,
+    options: EncoderOptions,
+    *,
+    entity: str | None = None,
+    beside: bool = False,
+    part_items: int = PART_ITEMS,
+) -> Encoded:
+    """Encode what the current snapshot has not encoded with this spec, and write the snapshot that has it.
+
+    The home's writer lock is taken only to write; where the data have changed meanwhile, what is new is encoded too.
+
+    Args:
+        home: Whose current snapshot.
+        database: For the job's row.
+        name: Name of the encoder.
+        options: Its options.
+        entity: What to encode; the encoder's first where None.
+        beside: Keep embeddings of another spec, and put these beside them.
+        part_items: Items after which what is done becomes durable.
+
+    Raises:
+        NotFound: There is no such encoder, table, media directory or weights file.
+        BadInput: The snapshot has embeddings of another spec, or a path leads out of the media directory.
+        Conflict: Another job encodes the same, or another command writes the home.
+    """
+    encoder, kind = encoder_for(name, entity)
+    snapshot = current_snapshot(home)
+    Items(home, snapshot, kind, encoder)  # before the weights are read, which takes longest
+    if encoder.fills and options.available_from is not None:
+        raise BadInput(
+            f"option --available-from of {name}",
+            found=options.available_from.isoformat(),
+            expected="none: it fills columns of rows that are known already",
+            next_step="leave it out",
+        )
+    encoding = encoder.build(options)
+    spec = encoding.spec(kind)
+    while True:
+        snapshot = current_snapshot(home)
+        key = ", ".join(encoder.fills) or name_for(snapshot, spec, beside=beside)
+        items = Items(home, snapshot, kind, encoder)
+        rows = _rows_to_fill(items, encoder)
+        parts = EncodedParts(home, spec)
+        with new_job(database, "encode", snapshot.id, [spec.view], {"encoder": name, "beside": beside}) as run:
+            done = Encoded(name, spec, snapshot, key, run.id, JobState.RUNNING, items=len(rows))
+            keys = _encode_missing(run, encoder, encoding, items, rows, parts, options.batch, part_items, done)
+            _record_faults(home, done)
+        done.state = run.state
+        if run.state != JobState.DONE:
+            return done
+        with home.writing(f"backbeat features encode {name}"):
+            if current_snapshot_id(home) != snapshot.id:
+                continue
+            if not any(keys):
+                if encoder.fills and not rows:
+                    return done  # nothing is lacking
+                raise _nothing_encoded(done)
+            if encoder.fills:
+                table = filled_table(items, rows, keys, parts, cast(FillsColumns, encoding))
+                tables, specs = {ENTITY_TABLES[kind]: table}, snapshot.embeddings
+            else:
+                vectors = embedding_table(items, rows, keys, parts, spec)
+                tables = {EMBEDDING_PREFIX + key: with_rows_of_others(home, snapshot, key, kind, vectors)}
+                specs = snapshot.embeddings | {key: spec}
+            done.snapshot, done.created = rewrite(home, snapshot, tables, specs)
+            return done
+
+
+def _encode_missing(
+    run: JobRun,
+    encoder: Encoder,
+    encoding: Encoding,
+    items: Items,
+    rows: Sequence[int],
+    parts: EncodedParts,
+    batch: int,
+    part_items: int,
+    done: Encoded,
+) -> list[tuple[str, str] | None]:
+    """Encode the rows that are not in the parts; gives the key in them of each row, None for those without vector."""
+    keys: list[tuple[str, str] | None] = [None] * len(rows)
+    missing: list[int] = []
+    for place, row in enumerate(rows):
+        item = items.item(row)
+        if item is None:
+            done.absent += 1
+            continue
+        content = parts.stamps.get((item.id, stamp_of(item)))
+        if content is None and item.id in parts.ids:
+            content = content_of(item)  # the file was touched: has it changed?
+        if content and (item.id, content) in parts.contents:
+            keys[place] = item.id, content
+            done.skipped += 1
+        else:
+            missing.append(place)
+    began = saved = time.monotonic()
+    waiting: list[tuple[int, MediaItem]] = []
+    tables: list[pa.Table] = []
+    with progress(f"encoding {items.entity} with {encoder.name}", len(missing)) as advance:
+        for number, place in enumerate(missing, 1):
+            item = cast(MediaItem, items.item(rows[place]))
+            out = items.link_out(item)
+            if out is None:
+                waiting.append((place, item))
+            else:
+                done.faults.append({"id": item.id, "path": items.relative(out.path), "reason": out.reason})
+                advance(1)
+            full = len(waiting) >= batch
+            if waiting and (full or number == len(missing)):
+                table = encode_part(encoder, encoding, [item for _, item in waiting], batch)
+                _note_outcomes(table, waiting, items, keys, done)
+                tables.append(table)
+                done.seconds = time.monotonic() - began
+                advance(len(waiting), f"{done.encoded / max(done.seconds, 1e-9):.1f} items/s")
+                waiting = []
+            many = sum(table.num_rows for table in tables) >= part_items
+            if tables and (many or time.monotonic() - saved > _PART_SECONDS or number == len(missing)):
+                parts.add(pa.concat_tables(tables))
+                tables, saved = [], time.monotonic()
+                finished = done.encoded + len(done.faults)
+                run.save({}, done=finished, total=len(missing), rows=done.encoded)
+    run.detail.update(encoded=done.encoded, skipped=done.skipped, absent=done.absent, faults=len(done.faults))
+    return keys
+
+
+def _note_outcomes(
+    part: pa.Table,
+    encoded: Sequence[tuple[int, MediaItem]],
+    items: Items,
+    keys: list[tuple[str, str] | None],
+    done: Encoded,
+) -> None:
+    columns = (part[name].to_pylist() for name in ("content", "path", "reason", "absent"))
+    for (place, item), content, path, reason, absent in zip(encoded, *columns, strict=True):
+        if reason is None:
+            keys[place] = item.id, content
+            done.encoded += 1
+        elif absent:
+            done.absent += 1
+        else:
+            done.faults.append({"id": item.id, "path": items.relative(path), "reason": reason})
+
+
+def _rows_to_fill(items: Items, encoder: Encoder) -> Sequence[int]:
+    """All rows, or those that lack one of the columns to fill."""
+    if not encoder.fills:
+        return range(len(items))
+    lacking = [pc.is_null(items.table[name]).to_numpy(zero_copy_only=False) for name in encoder.fills]
+    rows: list[int] = np.flatnonzero(np.any(lacking, axis=0)).tolist()
+    return rows
+
+
+def _record_faults(home: Home, done: Encoded) -> None:
+    path = home.logs / f"encode-{done.spec.view}.faults.json"
+    if not done.faults:
+        path.unlink(missing_ok=True)
+        return
+    document = {
+        "at": utc_now().isoformat(),
+        "encoder": done.encoder,
+        "snapshot": done.snapshot.id,
+        "job": done.job,
+        "media": done.snapshot.media,
+        "faults": done.faults,
+    }
+    write_text_whole(path, json.dumps(document, indent=1, ensure_ascii=False))
+    done.faults_file = path
+
+
+def _nothing_encoded(done: Encoded) -> BadInput:
+    if done.error is not None:
+        return NotFound(
+            done.error.subject, found=done.error.found, expected="at least one", next_step=done.error.next_step
+        )
+    return NotFound(
+        f"encoding of {done.spec.entity} with {done.encoder}",
+        found=f"nothing to encode in {done.items:,} rows",
+        expected="rows with media or text that this encoder reads",
+        next_step="choose another encoder or --entity",
+    )
