@@ -13,10 +13,10 @@ import pyarrow.compute as pc
 
 from contracts.tables import INTERACTION_KINDS, LISTEN_KINDS, TABLES
 from feature_repo.readers.own.columns import convert, false_where_null
-from feature_repo.readers.own.files import read_content
+from feature_repo.readers.own.files import Content, read_content
 from feature_repo.readers.own.problems import Place, Problems
 
-__all__ = ["KEYS", "Draft", "check_rows", "check_times", "duplicated", "read_draft"]
+__all__ = ["KEYS", "Draft", "check_rows", "check_times", "draft_of", "duplicated", "read_draft"]
 
 KEYS = {
     "interactions": ("user_id", "video_id", "kind", "event_time"),
@@ -60,11 +60,13 @@ def read_draft(file: Path, name: str, problems: Problems) -> Draft | None:
     Returns:
         What could be read, or None.
     """
-    schema = TABLES[name]
-    content = read_content(file, name, schema.names, problems)
-    if content is None:
-        return None
-    place = content.place
+    content = read_content(file, name, TABLES[name].names, problems)
+    return None if content is None else draft_of(content, name)
+
+
+def draft_of(content: Content, name: str) -> Draft:
+    """Convert the columns that a file has; what the table has and the file has not is a problem."""
+    schema, place = TABLES[name], content.place
     for field in schema:
         if not field.nullable and field.name != "ingested_at" and field.name not in content.names:
             place.add(

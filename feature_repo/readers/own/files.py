@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from contracts.tables import EMBEDDING_PREFIX, TABLES
 from feature_repo.readers.own.problems import Place, Problems
 
-__all__ = ["MEDIA", "Content", "data_file", "find_files", "near", "read_content"]
+__all__ = ["MEDIA", "Content", "data_file", "find_files", "known_columns", "near", "read_content"]
 
 MEDIA = "media"
 """Directory beside the files that media paths are relative to."""
@@ -106,7 +106,7 @@ def read_content(
         if file.suffix.lower() == ".csv":
             return _read_csv(file, table, known, problems)
         names = pq.read_schema(file).names
-        wanted = [column for column in _known_columns(names, known, place) if column not in unread]
+        wanted = [column for column in known_columns(names, known, place) if column not in unread]
         return Content(pq.read_table(file, columns=wanted, partitioning=None), names, text=False, place=place)
     except UnicodeDecodeError as error:
         reason = f"cannot be read: byte {error.start} is not UTF-8"
@@ -124,7 +124,8 @@ def _hint(reason: str) -> str:
     return _NEXT_STEP
 
 
-def _known_columns(names: list[str], known: list[str], place: Place) -> list[str]:
+def known_columns(names: list[str], known: list[str], place: Place) -> list[str]:
+    """Those of the ``known`` columns that are there, once; the others of the ``names`` are a problem."""
     missing = [name for name in known if name not in names]
     for name, times in Counter(names).items():
         if name not in known:
@@ -152,7 +153,7 @@ def _read_csv(file: Path, table: str, known: list[str], problems: Problems) -> C
             values=names,
         )
         return None
-    wanted = _known_columns(names, known, place)
+    wanted = known_columns(names, known, place)
     short: list[tuple[int, int]] = []
 
     def skip(row: pacsv.InvalidRow) -> str:

@@ -1,6 +1,6 @@
 """A team's embeddings: the spec beside them, and vectors that keep what it promises."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -23,7 +23,7 @@ from feature_repo.readers.own.files import data_file, read_content
 from feature_repo.readers.own.problems import Place, Problems
 from feature_repo.readers.own.relations import check_known, table_of_entity
 
-__all__ = ["read_embeddings"]
+__all__ = ["check_ids", "judge_lists", "read_embeddings"]
 
 _ROWS_AT_ONCE = 65_536
 _UNIT_TOLERANCE = {"float32": 1e-3, "float16": 1e-2}
@@ -84,7 +84,7 @@ def read_embeddings(
                 place.add("a missing column", allowed=column, hint="add it", column=column)
         vectors = _read_lists(file, spec, place) if "vector" in content.names else None
         if key in columns:
-            _check_ids(columns[key], key, place)
+            check_ids(columns[key], key, place)
             check_known(columns[key], key, table_of_entity(spec.entity), drafts, place)
         check_times(columns, place, now)
     if problems.found or vectors is None or owner is None:
@@ -134,7 +134,8 @@ def _columns_of_owner(owner: Draft | None, key: str) -> dict[str, pa.ChunkedArra
     return {key: owner.columns[key]} if owner is not None and key in owner.columns else {}
 
 
-def _check_ids(ids: pa.ChunkedArray, key: str, place: Place) -> None:
+def check_ids(ids: pa.ChunkedArray, key: str, place: Place) -> None:
+    """Each entity has one vector."""
     place.add_rows(
         duplicated([ids]),
         "a second vector of the same id",
@@ -224,6 +225,22 @@ def _check_dtype(stored: str, spec: EmbeddingSpec, place: Place) -> None:
 def _read_lists(file: Path, spec: EmbeddingSpec, place: Place) -> pa.ChunkedArray | None:
     """The vectors of a Parquet file, ``[n]`` lists of float32, a block at a time; None where one is wrong."""
     kind = pq.read_schema(file).field("vector").type
+    with pq.ParquetFile(file) as source:
+        blocks = (batch.column(0) for batch in source.iter_batches(_ROWS_AT_ONCE, columns=["vector"]))
+        return judge_lists(blocks, kind, spec, place)
+
+
+def judge_lists(
+    blocks: Iterable[pa.Array], kind: pa.DataType, spec: EmbeddingSpec, place: Place
+) -> pa.ChunkedArray | None:
+    """Vectors as lists of float32, ``[n]``; None where one is not as the spec says.
+
+    Args:
+        blocks: The vectors, some at a time.
+        kind: Their type.
+        spec: What they should be.
+        place: Where problems go.
+    """
     lists = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
     if not lists or kind.value_type not in _FLOATS:
         place.add(
@@ -234,19 +251,17 @@ def _read_lists(file: Path, spec: EmbeddingSpec, place: Place) -> pa.ChunkedArra
         )
         return None
     _check_dtype(str(kind.value_type).replace("halffloat", "float16"), spec, place)
-    faults, blocks, before = _Faults(spec), [], len(place.problems.found)
-    with pq.ParquetFile(file) as source:
-        for batch in source.iter_batches(_ROWS_AT_ONCE, columns=["vector"]):
-            lists = batch.column(0)
-            lengths = pc.fill_null(pc.list_value_length(lists).cast(pa.int64()), -1).to_numpy()
-            right = lengths == spec.width
-            flat = pc.list_flatten(lists.filter(pa.array(right))).to_numpy(zero_copy_only=False)
-            values = flat.reshape(-1, spec.width)
-            faults.lengths.append(lengths)
-            faults.see(len(lists), right, values)
-            blocks.append(_lists(values))
+    faults, judged, before = _Faults(spec), [], len(place.problems.found)
+    for block in blocks:
+        lengths = pc.fill_null(pc.list_value_length(block).cast(pa.int64()), -1).to_numpy()
+        right = lengths == spec.width
+        flat = pc.list_flatten(block.filter(pa.array(right))).to_numpy(zero_copy_only=False)
+        values = flat.reshape(-1, spec.width)
+        faults.lengths.append(lengths)
+        faults.see(len(block), right, values)
+        judged.append(_lists(values))
     faults.report(place)
-    return pa.chunked_array(blocks, pa.list_(pa.float32())) if len(place.problems.found) == before else None
+    return pa.chunked_array(judged, pa.list_(pa.float32())) if len(place.problems.found) == before else None
 
 
 def _read_npy(file: Path, spec: EmbeddingSpec, rows: int | None, place: Place) -> pa.ChunkedArray | None:
