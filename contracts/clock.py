@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from contracts.errors import BadInput
 
-__all__ = ["to_utc", "utc_now"]
+__all__ = ["parse_instant", "to_utc", "utc_now"]
 
 
 def utc_now() -> datetime:
@@ -24,5 +24,29 @@ def to_utc(moment: datetime) -> datetime:
             found="no time zone",
             expected="an aware timestamp such as 2026-01-31T12:00:00+00:00",
             next_step="attach the zone the data was recorded in, then run the command again",
+        )
+    return moment.astimezone(UTC)
+
+
+def parse_instant(text: str, subject: str) -> datetime:
+    """An instant in UTC from ISO 8601 with a zone.
+
+    Args:
+        text: Such as ``2026-01-31T12:00:00+00:00``.
+        subject: Where it was given, for the error.
+
+    Raises:
+        BadInput: It is no instant, or has no zone.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise BadInput(
+            subject,
+            found=repr(text),
+            expected="an instant with its zone, such as 2026-01-31T12:00:00+00:00",
+            next_step="give date, time and zone, then run the command again",
         )
     return moment.astimezone(UTC)

@@ -20,7 +20,7 @@ from feature_repo.materialization.check import changed_rows
 from feature_repo.materialization.chunks import plan, read_chunk
 from feature_repo.materialization.memory import DEFAULT_MEMORY, chunk_bytes_below
 from feature_repo.materialization.online import OnlineView
-from feature_repo.materialization.run import run_materialization, spans_of
+from feature_repo.materialization.run import run_materialization, spans_of, whole_spans
 from feature_repo.materialization.sources import largest_group, sources_of
 from feature_repo.offline import current_snapshot, read_snapshot
 from feature_repo.store import applied_definitions, require_applied, servers_answer
@@ -150,24 +150,17 @@ def dry_run(
     try:
         snapshot, store, names = _ready(settings, home, database, views)
         with servers_answer():
-            sources = sources_of(store, names)
-            missing = {span.source.name: span for span in spans_of(database, store, snapshot.id, names, until)}
-            size = chunk_bytes_below(memory, largest_group(sources))
+            missing = [] if force else spans_of(database, store, snapshot.id, names, until)
+            spans = whole_spans(store, names, until) if force else missing
+            size = chunk_bytes_below(memory, largest_group(span.source for span in spans))
             would = {name: {"rows": 0, "change": 0} for name in names}
-            with progress("comparing feature views", len(sources)) as advance:
-                for source in sources:
-                    span = missing.get(source.name)
-                    period = source.known_period()
-                    if (span is not None or force) and period is not None:
-                        end = min(period[1], until or period[1])
-                        start = span.start if span is not None and not force else None
-                        planned = plan(source.path, source.key, start, end, size)
-                        online = OnlineView(store, source)
-                        change = sum(
-                            changed_rows(source, online, read_chunk(planned, number), end)
-                            for number in range(len(planned.chunks))
-                        )
-                        would[source.name] = {"rows": planned.rows, "change": change}
+            with progress("comparing feature views", len(spans)) as advance:
+                for span in spans:
+                    source, online = span.source, OnlineView(store, span.source)
+                    planned = plan(source.path, source.key, span.start, span.end, size)
+                    chunks = (read_chunk(planned, number) for number in range(len(planned.chunks)))
+                    change = sum(changed_rows(source, online, rows, span.end) for rows in chunks)
+                    would[source.name] = {"rows": planned.rows, "change": change}
                     advance(note=source.name)
         return {"snapshot": snapshot.id, "outcome": "dry run", "views": names, "would": would}
     finally:

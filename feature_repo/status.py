@@ -1,17 +1,27 @@
-"""How far the current snapshot has come on its way to the online store."""
+"""How far the current snapshot has come on its way to the online store, and how fresh each view is there."""
 
+from datetime import datetime
 from typing import Any
 
+from contracts.clock import utc_now
 from contracts.database import Database
 from contracts.home import Home
-from contracts.jobs import latest_job
+from contracts.jobs import RESUMABLE, JobState, describe_job, list_jobs, state_of
+from contracts.platform import JobRow, OnlineViewRow
 from contracts.reports import latest_report
 from contracts.settings import Settings
+from contracts.snapshot import Snapshot
+from feature_repo.definitions import definitions_digest
+from feature_repo.materialization.sources import newest
+from feature_repo.materialization.watermarks import online_views
 from feature_repo.materialize import JOB_KIND, materialized_snapshot
 from feature_repo.offline import current_snapshot
 from feature_repo.store import is_applied
+from feature_repo.views.catalogue import View, views_of
 
 __all__ = ["feature_status"]
+
+_HISTORY = 5
 
 
 def feature_status(settings: Settings, home: Home) -> dict[str, Any]:
@@ -19,8 +29,15 @@ def feature_status(settings: Settings, home: Home) -> dict[str, Any]:
 
     Returns:
         ``snapshot``, ``dataset``, ``source``, rows per table, whether its features are ``applied``, the verdict
-        of its newest validation report, the state of its newest materialization, and the snapshot whose features
-        are ``served`` to models of its data set.
+        of its newest validation report, the state of its newest materialization, the snapshot whose features are
+        ``served`` to models of its data set; ``views``, one document each (see below); ``jobs``, the newest five on
+        the snapshot in their JSON form; ``next``, the commands to run.
+
+        A view has its ``name``; ``state``: ``online``, ``behind`` (rows have become known since its watermark),
+        ``writing``, ``outdated`` (its definitions have changed), ``missing`` (online it is not, or not whole) or
+        ``not computed``; ``newest``, the newest event time offline; its ``watermark``: everything known until then is
+        online; ``age_s``, the seconds since that; ``rows`` online as of the watermark; and the ``job`` that wrote it
+        last. Instants are ISO 8601.
 
     Raises:
         NotFound: Nothing was ingested.
@@ -29,17 +46,85 @@ def feature_status(settings: Settings, home: Home) -> dict[str, Any]:
     database = Database(settings, home)
     try:
         report = latest_report(database, snapshot.id)
-        newest = latest_job(database, JOB_KIND, snapshot.id)
+        jobs = list_jobs(database, JOB_KIND, snapshot.id)
         served = materialized_snapshot(database, home, snapshot.id)
+        views = _views(home, snapshot, online_views(database, snapshot.id), jobs)
     finally:
         database.close()
-    return {
+    begun = [row for row in jobs if state_of(row) is not JobState.QUEUED]
+    document = {
         "snapshot": snapshot.id,
         "dataset": snapshot.dataset,
         "source": snapshot.source,
         "tables": {name: info.rows for name, info in snapshot.tables.items()},
         "applied": is_applied(settings, home, snapshot.id),
         "validated": None if report is None else "passed" if report.success else "failed",
-        "materialized": None if newest is None else newest.state,
+        "materialized": str(state_of(begun[0])) if begun else None,
         "served": served,
+        "views": views,
+        "jobs": [describe_job(row) for row in jobs[:_HISTORY]],
     }
+    return document | {"next": _next_steps(document)}
+
+
+def _views(
+    home: Home, snapshot: Snapshot, online: dict[str, OnlineViewRow], jobs: list[JobRow]
+) -> list[dict[str, Any]]:
+    definitions = definitions_digest(home, snapshot)
+    writing = {view for row in jobs if state_of(row) is JobState.RUNNING for view in row.subjects}
+    return [
+        _view(view, online.get(name), definitions, name in writing)
+        for name, view in sorted(views_of(home, snapshot).items())
+    ]
+
+
+def _view(view: View, row: OnlineViewRow | None, definitions: str, writing: bool) -> dict[str, Any]:
+    there = view.path.is_file()
+    times = [newest(view.path, column) for column in ("event_time", "ingested_at")] if there else []
+    known = max((time for time in times if time is not None), default=None)
+    watermark = None if row is None else row.watermark
+    if not there:
+        state = "not computed"
+    elif writing:
+        state = "writing"
+    elif row is None or watermark is None:
+        state = "missing"
+    elif row.definitions != definitions:
+        state = "outdated"
+    else:
+        state = "behind" if known is not None and watermark < known else "online"
+    return {
+        "name": view.name,
+        "entity": view.entity,
+        "state": state,
+        "newest": _text(times[0]) if times else None,
+        "watermark": _text(watermark),
+        "age_s": None if watermark is None else round((utc_now() - watermark).total_seconds()),
+        "rows": 0 if row is None else row.rows,
+        "job": None if row is None else row.job_id,
+    }
+
+
+def _next_steps(document: dict[str, Any]) -> list[str]:
+    """What has to be run until everything is online, in that order."""
+    steps = []
+    states = {view["state"] for view in document["views"]}
+    if not document["applied"] or "not computed" in states:
+        steps.append("backbeat features apply")
+    if document["validated"] != "passed":
+        steps.append("backbeat validate run")
+    queued = [job["id"] for job in document["jobs"] if job["state"] == JobState.QUEUED]
+    stopped = next((job["id"] for job in document["jobs"] if job["state"] != JobState.QUEUED), None)
+    newest_state = document["materialized"]
+    if states & {"missing", "behind", "outdated"} and newest_state != JobState.RUNNING:
+        if newest_state in RESUMABLE:
+            steps.append(f"backbeat features resume {stopped}")
+        else:
+            steps.append("backbeat features materialize")
+    if queued:
+        steps.append("backbeat features work --once")
+    return steps
+
+
+def _text(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()

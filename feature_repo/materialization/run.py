@@ -29,7 +29,7 @@ from feature_repo.store import applied_definitions, require_applied, servers_ans
 if TYPE_CHECKING:
     from feast import FeatureStore
 
-__all__ = ["Span", "run_materialization", "spans_of"]
+__all__ = ["Span", "run_materialization", "spans_of", "whole_spans"]
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,7 @@ def spans_of(
     definitions, known = applied_definitions(store), online_views(database, snapshot)
     spans = []
     for source in sources_of(store, views):
-        period = source.known_period()
-        end = EPOCH if period is None else period[1] if until is None else min(period[1], until)
+        end = _end(source, until)
         row = known.get(source.name)
         start = row.watermark if row is not None and row.definitions == definitions else None
         if start is not None and not is_online(source, OnlineView(store, source), start):
@@ -84,6 +83,16 @@ def spans_of(
         if start is None or start < end:
             spans.append(Span(source, start, end))
     return spans
+
+
+def whole_spans(store: "FeatureStore", views: Sequence[str] | None, until: datetime | None) -> list[Span]:
+    """All rows of each view, as if nothing were online; arguments as of :func:`spans_of`."""
+    return [Span(source, None, _end(source, until)) for source in sources_of(store, views)]
+
+
+def _end(source: ViewSource, until: datetime | None) -> datetime:
+    last = source.known_until() or EPOCH
+    return last if until is None else min(last, until)
 
 
 def run_materialization(settings: Settings, home: Home, database: Database, run: JobRun) -> None:
@@ -189,12 +198,7 @@ class _Work:
         until = None if until is None else datetime.fromisoformat(until)
         if not self._run.parameters.get("force", False):
             return spans_of(self._database, self._store, self._run.snapshot, subjects, until)
-        spans = []
-        for source in sources_of(self._store, subjects):
-            period = source.known_period()
-            end = EPOCH if period is None else period[1] if until is None else min(period[1], until)
-            spans.append(Span(source, None, end))
-        return spans
+        return whole_spans(self._store, subjects, until)
 
     def _begun(self, sources: list[ViewSource]) -> list[Span]:
         spans = []

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from contracts.errors import NotFound, unknown_name
@@ -17,7 +18,7 @@ from feature_repo.raw_tables import microseconds
 if TYPE_CHECKING:
     from feast import FeatureStore
 
-__all__ = ["EPOCH", "ViewSource", "known_times", "largest_group", "sources_of"]
+__all__ = ["EPOCH", "ViewSource", "known_times", "largest_group", "newest", "sources_of"]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TIMES = ("event_time", "ingested_at")
@@ -36,18 +37,10 @@ class ViewSource:
     view: Any
     """Feast's feature view."""
 
-    def known_period(self) -> tuple[datetime, datetime] | None:
-        """First and last instant at which a row became known; None where there is no row."""
-        first, last = None, None
-        with pq.ParquetFile(self.path) as file:
-            for batch in file.iter_batches(columns=[c for c in _TIMES if c in file.schema_arrow.names]):
-                known = known_times(batch)
-                if len(known):
-                    first = int(known.min()) if first is None else min(first, int(known.min()))
-                    last = int(known.max()) if last is None else max(last, int(known.max()))
-        if first is None or last is None:
-            return None
-        return EPOCH + timedelta(microseconds=first), EPOCH + timedelta(microseconds=last)
+    def known_until(self) -> datetime | None:
+        """Last instant at which a row became known; None where there is no row."""
+        known = [last for column in _TIMES if (last := newest(self.path, column)) is not None]
+        return max(known, default=None)
 
     def some_rows(self, groups: Iterable[int], until: datetime) -> Iterable[pa.Table]:
         """Keys and times of the rows of some row groups that were known at an instant."""
@@ -56,6 +49,23 @@ class ViewSource:
             for group in groups:
                 table = file.read_row_group(group, columns=columns)
                 yield table.filter(pa.array(known_times(table) <= microseconds(until)))
+
+
+def newest(path: Path, column: str) -> datetime | None:
+    """Latest instant of a column of a Parquet file, from its statistics where it has them; None without rows."""
+    with pq.ParquetFile(path) as file:
+        if column not in file.schema_arrow.names or not file.metadata.num_rows:
+            return None
+        place = file.schema_arrow.names.index(column)
+        leaf = next(n for n in range(file.metadata.num_columns) if file.schema.column(n).path == column)
+        groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
+        known = [group.column(leaf).statistics for group in groups if group.num_rows]
+        if all(statistics is not None and statistics.has_min_max for statistics in known):
+            last = pa.scalar(max(statistics.max for statistics in known), file.schema_arrow.field(place).type)
+        else:
+            parts = (pc.max(batch[column]) for batch in file.iter_batches(columns=[column]))
+            last = max((part for part in parts if part.is_valid), key=lambda part: part.value)
+        return EPOCH + timedelta(microseconds=last.cast(pa.timestamp("us", "UTC")).value)
 
 
 def known_times(table: pa.Table | pa.RecordBatch) -> npt.NDArray[np.int64]:
