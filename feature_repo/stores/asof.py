@@ -292,7 +292,7 @@ def _request_table(entity_df: pd.DataFrame, moment: str) -> pa.Table:
     """Entities as Arrow; instants in words or of several time zones as UTC, as Feast's stores take them."""
     column = entity_df[moment].infer_objects()
     if not pd.api.types.is_datetime64_any_dtype(column):
-        column = pd.to_datetime(column, utc=True)
+        column = pd.to_datetime(column, utc=True, format="ISO8601")
     elif column.dt.tz is None:
         column = column.dt.tz_localize("UTC")
     return pa.Table.from_pandas(entity_df.assign(**{moment: column}), preserve_index=False).replace_schema_metadata()
