@@ -107,6 +107,7 @@ def _yunet(path: Path) -> tuple[str, Callable[[npt.NDArray[np.uint8]], Boxes]]:
 
     if not path.is_file():
         raise NotFound(path, found="no such file", expected="YuNet as ONNX", next_step="give the path of the file")
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # it warns of each network it reads
     try:
         detector = cv2.FaceDetectorYN.create(str(path), "", (_LONGER_SIDE, _LONGER_SIDE), _SCORE)
         detector.detect(np.zeros((_LONGER_SIDE, _LONGER_SIDE, 3), np.uint8))

@@ -117,7 +117,7 @@ def _lines(picture: Picture) -> list[float]:
     height, width = picture.shape[:2]
     diagonal = float(np.hypot(height, width))
     edges = cv2.Canny(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), 50, 150)
-    shortest = max(0.1 * min(height, width), 10.0)
+    shortest = max(0.05 * min(height, width), 10.0)
     # OpenCV seeds the transform's random order itself: equal pictures, equal lines.
     found = cv2.HoughLinesP(edges, 1, np.pi / 180, threshold=30, minLineLength=shortest, maxLineGap=3)
     if found is None:

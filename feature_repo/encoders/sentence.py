@@ -7,7 +7,7 @@ The directory is read by sentence-transformers, whose format it is: pooling, nor
 import hashlib
 import importlib.resources
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -49,9 +49,12 @@ class SentenceEncoding:
 
     def __init__(self, options: EncoderOptions) -> None:
         from sentence_transformers import SentenceTransformer
+        from transformers.utils import logging
 
         directory = Path(options.weights) if options.weights else _default_directory()
         _check(directory)
+        quiet: Callable[[], None] = logging.disable_progress_bar  # the command that encodes shows its own
+        quiet()
         try:
             self._model = SentenceTransformer(
                 str(directory),

@@ -10,6 +10,7 @@ from contracts.errors import BadInput, NotFound
 from feature_repo.encoders.encoding import EncoderOptions
 from feature_repo.encoders.faces import FaceDetector, distinct_boxes
 from feature_repo.encoders.handcrafted_image import HandcraftedImage, image_vector
+from tests.feature_repo.encoders.onnx_files import yunet_of_bright_cells
 
 
 @pytest.fixture(scope="module")
@@ -77,3 +78,37 @@ def test_a_network_that_is_none_is_refused(tmp_path: Path) -> None:
 
 def test_the_spec_names_the_detector() -> None:
     assert "faces by lbp-cascade " in HandcraftedImage(EncoderOptions()).spec("post").preprocessing
+
+
+def test_yunet_finds_what_its_network_says(tmp_path: Path) -> None:
+    (tmp_path / "yunet.onnx").write_bytes(yunet_of_bright_cells(size=40))
+    detector = FaceDetector(tmp_path / "yunet.onnx")
+    picture = np.zeros((250, 310, 3), np.uint8)  # not a multiple of the network's 32
+    picture[64:72, 80:88] = picture[160:168, 240:248] = 255
+    # boxes of 40 pixels around the middles of the white cells, (84, 68) and (244, 164)
+    np.testing.assert_allclose(np.sort(detector(picture), axis=0), [[64, 48, 40, 40], [224, 144, 40, 40]], atol=0.01)
+    assert detector(np.zeros((50, 70, 3), np.uint8)).shape == (0, 4)
+    # four times as large it is scaled to half of that for the network: boxes of 80 pixels, near the same places
+    boxes = detector(np.repeat(np.repeat(picture, 4, 0), 4, 1))
+    assert len(boxes) == 2
+    np.testing.assert_allclose(boxes[:, 2:], 80, rtol=0.05)
+    np.testing.assert_allclose(np.sort(boxes[:, :2] + 40, axis=0), [[336, 272], [976, 656]], atol=20)
+
+
+def test_yunet_sees_red_as_red(tmp_path: Path) -> None:
+    """OpenCV's networks read blue, green, red; ours are red, green, blue."""
+    (tmp_path / "red.onnx").write_bytes(yunet_of_bright_cells(size=40, channels=(0, 0, 3)))
+    detector = FaceDetector(tmp_path / "red.onnx")
+    picture = np.zeros((64, 64, 3), np.uint8)
+    picture[32:40, 32:40, 2] = 255
+    assert len(detector(picture)) == 0
+    picture[32:40, 32:40] = 255, 0, 0
+    assert len(detector(picture)) == 1
+
+
+def test_the_spec_names_the_users_network(tmp_path: Path) -> None:
+    for size in (40, 48):
+        (tmp_path / f"{size}.onnx").write_bytes(yunet_of_bright_cells(size))
+    specs = [HandcraftedImage(EncoderOptions(weights=str(tmp_path / f"{size}.onnx"))).spec("post") for size in (40, 48)]
+    assert all("faces by yunet " in spec.preprocessing for spec in specs)
+    assert specs[0].digest != specs[1].digest
