@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -72,65 +72,6 @@ def test_more_rows_than_one_batch_are_all_written(
     expected = expected_histories(raw)
     users = sorted(expected)
     assert OnlineFeatures(settings, home, snapshot.id).user_history(users) == [expected[user] for user in users]
-
-
-@pytest.fixture
-def online_rows(featured: Any) -> Iterator[Callable[..., Any]]:
-    """``write(user, history, time)`` into a view's online table, and ``write.read(user)`` from it."""
-    store = open_store(featured.settings, featured.home)
-    view = store.get_feature_view("user_history")
-    from feast.protos.feast.types.EntityKey_pb2 import EntityKey
-    from feast.protos.feast.types.Value_pb2 import StringList, Value
-
-    inner = store._get_provider().online_store
-
-    class Rows:
-        def __call__(self, *rows: tuple[str, str, datetime]) -> int:
-            told: list[int] = []
-            data = [
-                (
-                    EntityKey(join_keys=["user_id"], entity_values=[Value(string_val=user)]),
-                    {"video_ids": Value(string_list_val=StringList(val=[video]))},
-                    moment,
-                    None,
-                )
-                for user, video, moment in rows
-            ]
-            inner.online_write_batch(store.config, view, data, told.append)
-            return sum(told)
-
-        def read(self, user: str) -> tuple[datetime, str]:
-            key = EntityKey(join_keys=["user_id"], entity_values=[Value(string_val=user)])
-            [(moment, values)] = inner.online_read(store.config, view, [key], ["video_ids"])
-            return moment, values["video_ids"].string_list_val.val[0]
-
-    yield Rows()
-    with inner._get_conn(store.config) as connection:
-        connection.execute(f"DELETE FROM {store.project}_user_history WHERE event_ts >= 4000000000")
-
-
-LATER = datetime(2100, 1, 1, 12, tzinfo=UTC)
-
-
-@pytest.mark.parametrize("step", [timedelta(microseconds=1), timedelta(seconds=1), timedelta(days=1)])
-def test_an_older_event_never_overwrites_a_newer_one(online_rows: Any, step: timedelta) -> None:
-    assert online_rows(("x", "newer", LATER)) == 1
-    online_rows(("x", "older", LATER - step))
-    assert online_rows.read("x") == (LATER, "newer")
-    online_rows(("x", "newest", LATER + step))
-    assert online_rows.read("x")[1] == "newest"
-
-
-def test_the_same_instant_may_be_corrected(online_rows: Any) -> None:
-    online_rows(("y", "wrong", LATER))
-    online_rows(("y", "right", LATER))
-    assert online_rows.read("y") == (LATER, "right")
-
-
-def test_the_newest_of_one_batch_wins_in_any_order(online_rows: Any) -> None:
-    naive = LATER.replace(tzinfo=None)  # Feast hands over naive UTC
-    online_rows(("z", "b", naive), ("z", "c", naive + H), ("z", "a", naive - H))
-    assert online_rows.read("z") == (LATER + H, "c")
 
 
 def test_materialize_needs_a_passed_report_and_applied_features(
