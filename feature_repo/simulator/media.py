@@ -1,7 +1,8 @@
 """Real media files of a platform: clips, sound, pictures and texts that show what the rows say.
 
-Hue, stripes and blobs of a picture come from content factors, brightness and saturation from the mood. Sound is a tone
-at the row's pitch on every beat of its tempo, with a drum, in a timbre that comes from the style.
+Hue, stripes and blobs of a picture come from content factors, brightness and saturation from the mood. Sound is a
+melody about the row's pitch, a note and a drum on every beat of its tempo, in a timbre that comes from the style; it
+is major or minor by valence, loud or soft by arousal.
 """
 
 import hashlib
@@ -186,18 +187,21 @@ def sound(pitch: float, tempo: float, style: Floats, mood: Floats, seconds: floa
     """Mono samples between -1 and 1 at ``RATE``, ``[n]``.
 
     Args:
-        pitch: Hz.
+        pitch: Hz, of most notes.
         tempo: Beats per minute.
         style: The 6 style factors: strengths of the harmonics.
-        mood: Valence, a major or a minor third above the tone, and arousal, the loudness of the drum.
+        mood: Valence, which decides between major and minor, and arousal, which is loud.
         seconds: Length.
     """
     time = np.arange(int(seconds * RATE)) / RATE
-    into_beat = time * tempo / 60 % 1.0 * 60 / tempo
-    harmonics = np.concatenate([[2.0], np.exp(style)]) / np.arange(1, 2 + len(style))
-    tone = sum(strength * np.sin(2 * np.pi * (n + 1) * pitch * time) for n, strength in enumerate(harmonics))
-    third = np.sin(2 * np.pi * pitch * (5 / 4 if mood[0] > 0 else 6 / 5) * time)
-    drum = np.sin(2 * np.pi * _DRUM_HZ * into_beat) * np.exp(-30 * into_beat)
-    loudness = 1.5 + np.tanh(mood[1])
-    samples = (tone / harmonics.sum() + 0.2 * third) * (0.15 + np.exp(-6 * into_beat)) + loudness * drum
-    return np.asarray(0.9 * samples / np.abs(samples).max(), np.float32)
+    beat = time * tempo / 60
+    into_beat = beat % 1.0 * 60 / tempo
+    third = 5 / 4 if mood[0] > 0 else 6 / 5
+    melody = np.array([1, 1, third, 1, 1, 3 / 2, third, 1])[beat.astype(int) % 8]
+    harmonics = np.concatenate([[2.0], np.exp(style)]) / np.arange(1, 2 + len(style)) ** 1.5
+    phase = 2 * np.pi * pitch * melody * into_beat
+    tone = sum(strength * np.sin((n + 1) * phase) for n, strength in enumerate(harmonics))
+    drum = 0.5 * np.sin(2 * np.pi * _DRUM_HZ * into_beat) * np.exp(-30 * into_beat)
+    samples = tone / harmonics.sum() * (0.15 + np.exp(-4 * into_beat)) + drum
+    loudness = 0.5 + 0.4 * np.tanh(mood[1])
+    return np.asarray(loudness * samples / np.abs(samples).max(), np.float32)

@@ -111,13 +111,6 @@ class Plan:
                 expected=f"at most --{table} {count:,} in all",
                 next_step=f"lower it, or ask for more {table}",
             )
-        if table == "events" and least > self.videos // 4:
-            raise BadInput(
-                "option --least-events",
-                found=least,
-                expected=f"at most {self.videos // 4:,}, a quarter of the videos",
-                next_step="lower it, or ask for more videos",
-            )
 
     def describe(self) -> str:
         """All numbers, for the record of where the tables came from."""

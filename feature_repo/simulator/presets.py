@@ -50,7 +50,7 @@ PRESETS = {
             "users": 9_319, "videos": 6_710, "events": 59_541,
             "music": 2_000, "posts": 9_319, "listens": 9_319, "follows": 70_000,
         },
-        fixed={"days": 28},
+        fixed={"days": 28, "least_events": 1},
     ),
     "mmm": Preset(
         source="MMM, section 4.1: users, micro-videos, interactions over a year, five records or more per user",
@@ -76,7 +76,9 @@ PRESETS = {
         fixed={"days": 14},
     ),
 }  # fmt: skip
-"""Name → sizes. What a table does not state (views of a data set about music, say) is kept small."""
+"""Name → sizes. What a table does not state (views of a data set about music, say) is kept small. At a
+small scale ``iris`` asks for more views than a quarter of the pairs and is refused: views per user stay, videos do
+not."""
 
 
 def scaled(name: str, scale: float | None = None) -> dict[str, float]:

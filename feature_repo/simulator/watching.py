@@ -91,6 +91,8 @@ def follow_up(rng: np.random.Generator, acts: Acts, usual: float, steepness: flo
         steepness: How much agreement counts, in log odds per unit.
         soonest_s: Least seconds between the two; the mean is a minute more.
     """
+    if len(acts) == 0:
+        return acts
     odds = np.log(usual / (1 - usual)) + steepness * (acts.agreement - acts.agreement.mean())
     rows = np.flatnonzero(rng.random(len(acts)) < 1 / (1 + np.exp(-odds)))
     wait = soonest_s + np.minimum(rng.exponential(60.0, len(rows)), 3600)
