@@ -162,7 +162,7 @@ def _request(found: str, expected: str, next_step: str) -> BadInput:
 def _ids(rows: pa.Table, key: str) -> pa.ChunkedArray:
     ids = rows[key]
     plain = ids.type.value_type if pa.types.is_dictionary(ids.type) else ids.type
-    if not (pa.types.is_string(plain) or pa.types.is_large_string(plain)):
+    if not any(is_kind(plain) for is_kind in (pa.types.is_string, pa.types.is_large_string, pa.types.is_null)):
         raise _request(f"{key} of type {ids.type}", "strings, as in the tables", "give the ids as they were ingested")
     return ids.cast(pa.string())
 

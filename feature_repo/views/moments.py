@@ -19,7 +19,7 @@ from contracts.embeddings import EmbeddingSpec
 from contracts.home import Home
 from contracts.snapshot import Snapshot
 from contracts.tables import ENTITY_KEYS
-from feature_repo.views.catalogue import spec_suffix, views_of
+from feature_repo.views.catalogue import FAMILIES, spec_suffix, views_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -220,8 +220,8 @@ def on_demand(name: str, family: str, frame: "pd.DataFrame") -> "pd.DataFrame":
         frame: ``moment`` and ``<view>__<feature>`` of its state, one row for each row asked for.
 
     Returns:
-        Its features, both as ``<feature>``, which Feast infers types from, and as ``<name>__<feature>``: Feast drops
-        a feature that has the short name of one of its sources'.
+        Its features as ``<feature>``. One that has the name of a feature of its sources is there as
+        ``<name>__<feature>`` too: of those Feast drops the short name; of others it makes the long name itself.
     """
     import pandas as pd
 
@@ -231,11 +231,15 @@ def on_demand(name: str, family: str, frame: "pd.DataFrame") -> "pd.DataFrame":
         kind = _LIST_TYPES.get(feature, pa.list_(pa.int64()))
         values = [None if _absent(value) else value for value in frame[f"{source}__{feature}"]]
         state[feature] = pa.array(values, kind)
+    sources = MOMENT_FAMILIES[family].state.values()
+    taken = {feature for source in sources for feature in FAMILIES[source].features}
     columns: dict[str, Any] = {}
     for feature, column in view.value(state, frame[MOMENT].to_numpy(np.int64)).items():
         values = column.to_pylist()
         kind = _PANDAS_TYPES.get(view.features[feature], object)
-        columns[feature] = columns[f"{name}__{feature}"] = pd.Series(values, dtype=kind, index=frame.index)
+        columns[feature] = pd.Series(values, dtype=kind, index=frame.index)
+        if feature in taken:
+            columns[f"{name}__{feature}"] = columns[feature]
     return pd.DataFrame(columns)
 
 
