@@ -29,6 +29,9 @@ NEIGHBOURS = 50
 RECENT = 20
 """Items that a key is joined by: those with the latest event times, of equal times the lower ids."""
 
+_LEVELS = 64
+"""Scores told apart when looking for the 50th of a row; those above are not."""
+
 Weights = npt.NDArray[np.float32]
 
 
@@ -104,10 +107,16 @@ def heaviest(scores: "csr_matrix") -> tuple[Numbers, Numbers, Weights]:
     Returns:
         Number of entries of each row ``[R]``; columns and scores of the entries.
     """
-    row = np.repeat(np.arange(scores.shape[0]), np.diff(scores.indptr))
-    positive = scores.data > 0
-    row, column, score = row[positive], scores.indices[positive], scores.data[positive]
-    counts = np.bincount(row, minlength=scores.shape[0])
+    rows = scores.shape[0]
+    row = np.repeat(np.arange(rows), np.diff(scores.indptr))
+    # How many of each row reach each score tells which score its 50th has; most entries are below, and not sorted.
+    level = np.clip(scores.data, 0, _LEVELS - 1)
+    reach = np.bincount(row * _LEVELS + level, minlength=rows * _LEVELS).reshape(rows, _LEVELS)
+    reach = np.cumsum(reach[:, ::-1], axis=1)[:, ::-1]
+    least = np.maximum((reach >= NEIGHBOURS).sum(axis=1) - 1, 1)
+    near = level >= least[row]
+    row, column, score = row[near], scores.indices[near], scores.data[near]
+    counts = np.bincount(row, minlength=rows)
     top = int(score.max(initial=0))
     # One number for row, falling score and column: a plain sort is several times faster than one of three columns.
     coded = np.sort((row * (top + 1) + (top - score)) * scores.shape[1] + column)

@@ -87,8 +87,10 @@ def _onwards(scores: "csr_matrix", recent: Recent, width: int) -> "csr_matrix":
     """One step further: ``[R, K]`` times the items of the K keys, of which only those that occur are looked up."""
     from scipy.sparse import csr_matrix
 
-    keys, column = np.unique(scores.indices, return_inverse=True)
-    compact = csr_matrix((scores.data, column, scores.indptr), shape=(scores.shape[0], len(keys)))
+    occurs = np.zeros(scores.shape[1], bool)
+    occurs[scores.indices] = True
+    keys, number = np.flatnonzero(occurs), np.cumsum(occurs, dtype=np.int32) - 1
+    compact = csr_matrix((scores.data, number[scores.indices], scores.indptr), shape=(scores.shape[0], len(keys)))
     return compact @ recent.matrix(keys, width)
 
 

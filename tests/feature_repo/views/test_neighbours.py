@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse import csr_matrix
+
+from feature_repo.views.neighbours import heaviest
 
 Row = dict[str, Any]
 Lists = list[tuple[str, int, list[str], list[float]]]
@@ -150,3 +153,15 @@ def test_edges_named_co_like_go_before_computed_ones(worlds: Any) -> None:
     tables["edges"] = worlds.table("edges", [edges[0] | {"network": "follow"}])
     found = worlds.build("user_network", tables, name="user_network_co_like")
     assert as_lists(found, "neighbour_ids") == [("u0", midnight, ["u1"], [1.0]), ("u1", midnight, ["u0"], [1.0])]
+
+
+def test_the_heaviest_of_many_scores() -> None:
+    """Rows with fewer and more than 50 entries, ties, scores that are not positive, and scores above all levels."""
+    rng = np.random.default_rng(2)
+    dense = np.stack([rng.integers(-3, high, 200) for high in (1, 2, 4, 60, 70, 2000)] + [np.full(200, 400)])
+    dense[3, rng.random(200) < 0.8] = 0
+    lengths, columns, weights = heaviest(csr_matrix(dense))
+    expected = [[c for c in np.lexsort((np.arange(200), -row)) if row[c] > 0][:50] for row in dense]
+    assert lengths.tolist() == [len(row) for row in expected]
+    assert columns.tolist() == [column for row in expected for column in row]
+    assert weights.tolist() == [dense[r, column] for r, row in enumerate(expected) for column in row]
