@@ -23,10 +23,15 @@ __all__ = [
     "topics",
 ]
 
-TOPICS, CONTENT, HIDDEN = 24, 16, 8
-"""Topics; content factors, which encoders see; factors that none sees."""
-STYLE, STYLE_HIDDEN = 6, 2
-"""Factors of the style of music that encoders see, and those that none sees."""
+TOPICS = 24
+CONTENT = 16
+"""Factors of a video that encoders see."""
+HIDDEN = 8
+"""Factors of a video that none sees."""
+STYLE = 6
+"""Factors of the style of music that encoders see."""
+STYLE_HIDDEN = 2
+"""Those that none sees."""
 DRIFT = 0.36
 """How far a taste turns over the whole period."""
 GENDERS = ("female", "male", "other")
