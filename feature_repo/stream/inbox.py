@@ -110,7 +110,8 @@ class RedisInbox:
             # What was handed out before and not confirmed comes first: the consumer before this one was killed.
             entries = self._read(client, "0", None) or self._read(client, ">", max(1, int(wait_s * 1000)))
         return [
-            _delivery(token.decode(), fields.get(_FIELD, b""), f"{self._stream} {token}") for token, fields in entries
+            _delivery(token.decode(), fields.get(_FIELD, b""), f"{self._stream} {token.decode()}")
+            for token, fields in entries
         ]
 
     def confirm(self, delivery: Delivery) -> None:

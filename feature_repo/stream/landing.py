@@ -152,6 +152,6 @@ def _unknown_rows(name: str, known: pa.Table, rows: pa.Table) -> pa.Table:
         keys: tuple[str, ...] = (schema_of(name).names[0], "event_time")
     else:
         keys = _NATURAL_KEYS[name]
-    frame = pl.from_arrow(rows).sort("ingested_at", maintain_order=True).unique(keys, keep="first", maintain_order=True)
-    fresh = frame.join(pl.from_arrow(known.select(list(keys))), on=list(keys), how="anti", maintain_order="left")
+    frame = pl.DataFrame(rows).sort("ingested_at", maintain_order=True).unique(keys, keep="first", maintain_order=True)
+    fresh = frame.join(pl.DataFrame(known.select(list(keys))), on=list(keys), how="anti", maintain_order="left")
     return fresh.to_arrow().cast(rows.schema)
