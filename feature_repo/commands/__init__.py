@@ -3,8 +3,10 @@
 from feature_repo.commands.encode import encode, use
 from feature_repo.commands.features import features
 from feature_repo.commands.ingest import ingest
+from feature_repo.commands.words import train_words
 
 __all__ = ["features", "ingest"]
 
 features.command("encode")(encode)
 features.command("use")(use)
+features.command("train-words")(train_words)

@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
@@ -23,18 +23,14 @@ from feature_repo.encoders.encoding import EncoderOptions, Entity, Fault, MediaI
 from feature_repo.encoders.tokens import Tokenizer, normalised
 
 __all__ = [
-    "SIF_WEIGHT",
     "Word2VecEncoding",
     "WordVectors",
     "common_component",
     "read_word_vectors",
+    "require_new_directory",
     "sif_means",
-    "train_word_vectors",
 ]
 
-SIF_WEIGHT = 1e-3
-"""The parameter a of SIF, as its authors set it."""
-_WIDTH = 200
 _FORMAT = 1
 
 Floats = npt.NDArray[np.float32]
@@ -84,13 +80,7 @@ class WordVectors:
         Raises:
             BadInput: It exists.
         """
-        if directory.exists():
-            raise BadInput(
-                directory,
-                found="it exists",
-                expected="a new directory",
-                next_step="give another path, or remove it; vectors that it made keep its revision",
-            )
+        require_new_directory(directory)
         with directory_written_whole(directory) as scratch:
             np.save(scratch / "vectors.npy", self.vectors, allow_pickle=False)
             np.save(scratch / "counts.npy", self.counts, allow_pickle=False)
@@ -106,6 +96,21 @@ class WordVectors:
             (scratch / "vocabulary.json").write_text(json.dumps(head, ensure_ascii=False), encoding="utf-8")
 
 
+def require_new_directory(directory: Path) -> None:
+    """Refuse to write word vectors where something is already.
+
+    Raises:
+        BadInput: The path exists.
+    """
+    if directory.exists():
+        raise BadInput(
+            directory,
+            found="it exists",
+            expected="a new directory",
+            next_step="give another path, or remove it; vectors that it made keep its revision",
+        )
+
+
 def read_word_vectors(directory: Path) -> WordVectors:
     """Read what ``WordVectors.save`` wrote.
 
@@ -113,7 +118,7 @@ def read_word_vectors(directory: Path) -> WordVectors:
         NotFound: There is no such directory.
         BadInput: A file of it is missing or damaged, or they do not belong together.
     """
-    next_step = "train word vectors again, or give another directory"
+    next_step = "run `backbeat features train-words DIRECTORY`, or give another directory"
     if not (directory / "vocabulary.json").is_file():
         raise NotFound(directory, found="no vocabulary.json", expected="trained word vectors", next_step=next_step)
     try:
@@ -173,73 +178,6 @@ def common_component(means: Floats) -> Floats:
     return np.asarray(first * np.sign(first[np.argmax(np.abs(first))]), np.float32)
 
 
-def train_word_vectors(
-    texts: Sequence[str],
-    known_until: datetime,
-    *,
-    seed: int,
-    width: int = _WIDTH,
-    epochs: int = 5,
-    least_count: int = 5,
-    window: int = 5,
-    smoothing: float = SIF_WEIGHT,
-) -> WordVectors:
-    """Train skip-gram vectors with negative sampling, on one thread: equal texts and seeds give equal vectors.
-
-    Args:
-        texts: The corpus; the order matters.
-        known_until: When the newest of them was known.
-        seed: Of the initial vectors and the sampling.
-        width: Components.
-        epochs: Passes over the corpus.
-        least_count: Rarer words are left out.
-        window: Words on either side that count as context.
-        smoothing: The parameter a of SIF.
-
-    Raises:
-        BadInput: No word is frequent enough.
-    """
-    from gensim.models import Word2Vec
-
-    if known_until.tzinfo is None:
-        raise BadInput(
-            "known_until", found="a moment without a time zone", expected="an aware one", next_step="give it in UTC"
-        )
-    split = Tokenizer()
-    corpus = [words for words in (split(normalised(text)) for text in texts) if words]
-    model = Word2Vec(
-        vector_size=width, window=window, min_count=least_count, sg=1, negative=5, workers=1, seed=seed, epochs=epochs
-    )
-    model.build_vocab(corpus)
-    if not model.wv.index_to_key:
-        raise BadInput(
-            f"a corpus of {len(texts):,} texts",
-            found=f"no word that occurs {least_count} times",
-            expected="at least one",
-            next_step="give more texts, or a lower least count",
-        )
-    model.train(corpus, total_examples=model.corpus_count, epochs=epochs)
-    bare = WordVectors(
-        words=tuple(model.wv.index_to_key),
-        counts=np.array([model.wv.get_vecattr(word, "count") for word in model.wv.index_to_key], np.int64),
-        vectors=np.asarray(model.wv.vectors, np.float32),
-        total=sum(map(len, corpus)),
-        common=np.zeros(width, np.float32),
-        smoothing=smoothing,
-        known_until=known_until.astimezone(UTC),
-    )
-    means, known = sif_means(bare, corpus)
-    return WordVectors(
-        bare.words,
-        bare.counts,
-        bare.vectors,
-        bare.total,
-        common_component(means[known > 0]),
-        smoothing,
-        bare.known_until,
-    )
-
-
 class Word2VecEncoding:
     """Encoder of titles and posts.
 
@@ -258,7 +196,7 @@ class Word2VecEncoding:
                 "encoder word2vec",
                 found="no weights",
                 expected="the directory of word vectors that were trained on your corpus",
-                next_step="train them, then give their path",
+                next_step="run `backbeat features train-words DIRECTORY`, then give it as --weights",
             )
         self._model = read_word_vectors(Path(options.weights))
         self._split = Tokenizer()

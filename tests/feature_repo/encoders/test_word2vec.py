@@ -5,11 +5,18 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from typer.testing import CliRunner
 
-from contracts.errors import BadInput, NotFound
+from contracts.errors import BackbeatError, BadInput, NotFound
+from contracts.home import Home
+from contracts.snapshot import SplitInstants
+from contracts.tables import POSTS, USERS
+from feature_repo.commands import features
 from feature_repo.encoders.encoding import EncoderOptions, Fault, MediaItem
 from feature_repo.encoders.registry import ENCODERS
 from feature_repo.encoders.word2vec import (
@@ -18,8 +25,10 @@ from feature_repo.encoders.word2vec import (
     common_component,
     read_word_vectors,
     sif_means,
-    train_word_vectors,
 )
+from feature_repo.encoders.word_training import corpus_of, train_word_vectors
+from feature_repo.offline import write_snapshot
+from feature_repo.raw_tables import RawTables, microseconds, table_of
 
 MOMENT = datetime(2024, 5, 1, 12, tzinfo=UTC)
 CORPUS = [
@@ -96,7 +105,7 @@ def test_training_counts_words_and_finds_neighbours() -> None:
 def test_equal_seeds_give_equal_vectors_in_other_processes_too() -> None:
     script = (
         "import sys, json; from datetime import datetime, UTC\n"
-        "from feature_repo.encoders.word2vec import train_word_vectors\n"
+        "from feature_repo.encoders.word_training import train_word_vectors\n"
         "corpus, seed = json.loads(sys.stdin.read())\n"
         "print(train_word_vectors(corpus, datetime(2024, 5, 1, tzinfo=UTC), seed=seed, width=8).revision)\n"
     )
@@ -180,3 +189,61 @@ def test_what_cannot_be_trained_or_read_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "w" / "vectors.npy", np.array([{}], object), allow_pickle=True)
     with pytest.raises(BadInput, match=r"damaged files .*pickle"):
         read_word_vectors(tmp_path / "w")
+
+
+def test_a_corpus_is_what_was_known_in_the_order_in_which_it_became_known() -> None:
+    hours = [3, 1, 2, 5, 4]
+    moments = [MOMENT + timedelta(hours=hour) for hour in hours]
+    late = [moments[0], moments[1] + timedelta(hours=9), *moments[2:]]
+    table = pa.table({"text": ["c", "late", "b", None, "d"], "event_time": moments, "ingested_at": late})
+    assert corpus_of(table, "text") == (["b", "c", "d", "late"], MOMENT + timedelta(hours=10))
+    assert corpus_of(table, "text", MOMENT + timedelta(hours=3)) == (["b", "c"], MOMENT + timedelta(hours=3))
+    just_before = MOMENT + timedelta(hours=3, microseconds=-1)
+    assert corpus_of(table, "text", just_before) == (["b"], MOMENT + timedelta(hours=2))
+    with pytest.raises(BadInput, match="the corpus: found no text known by 2024-05-01T12:00:00"):
+        corpus_of(table, "text", MOMENT)
+    with pytest.raises(BadInput, match="the corpus: found no text; expected texts to train word vectors on"):
+        corpus_of(table.slice(3, 1), "text")
+
+
+def test_the_command_trains_what_the_encoder_reads(home: Home, tmp_path: Path) -> None:
+    count = 60
+    moments = microseconds(MOMENT) + 1_000_000 * np.arange(count)
+    users = table_of(USERS, moments[:1], user_id=pa.array(["u"]))
+    posts = table_of(
+        POSTS,
+        moments,
+        moments + 5,
+        post_id=pa.array([f"p{n}" for n in range(count)]),
+        user_id=pa.array(["u"] * count),
+        text=pa.array([CORPUS[n % 3] if n < 40 else "later words arrive" for n in range(count)]),
+    )
+    split = SplitInstants(train_until=MOMENT, validation_until=MOMENT + timedelta(days=1), nominal=False)
+    with home.writing("a test"):
+        write_snapshot(home, RawTables({"users": users, "posts": posts}, {}, split, "words", "a test"))
+    where = ["--home", str(home.root), "--json"]
+    made = tmp_path / "words"
+
+    def run(*arguments: str) -> dict[str, Any]:
+        result = CliRunner().invoke(features, [*arguments, *where])
+        if isinstance(result.exception, BackbeatError):
+            raise result.exception
+        return dict(json.loads(result.stdout))
+
+    until = MOMENT + timedelta(seconds=39, microseconds=5)
+    found = run("train-words", str(made), "--until", until.isoformat(), "--width", "8", "--seed", "3")
+    assert (found["texts"], found["width"]) == (40, 8)
+    assert found["available_from"] == until.isoformat()
+    model = read_word_vectors(made)
+    assert model.revision == found["revision"]
+    assert "kitten" in model.words
+    assert "later" not in model.words
+    encoding = Word2VecEncoding(EncoderOptions(weights=str(made)))
+    assert encoding.encode([MediaItem("post", "p", text="my kitten")])[1] == [None]
+    with pytest.raises(BadInput, match="found it exists; expected a new directory"):
+        run("train-words", str(made))
+    with pytest.raises(NotFound, match="entity with texts 'music'"):
+        run("train-words", str(tmp_path / "other"), "--entity", "music")
+    with pytest.raises(NotFound, match=r"table 'videos' of snapshot .*: found none; expected a data set with videos"):
+        run("train-words", str(tmp_path / "other"), "--entity", "video")
+    assert not (tmp_path / "other").exists()
