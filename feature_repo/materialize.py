@@ -17,13 +17,13 @@ from contracts.reports import require_passed
 from contracts.settings import Settings
 from contracts.snapshot import Snapshot
 from feature_repo.materialization.check import changed_rows
-from feature_repo.materialization.chunks import plan, read_chunk
 from feature_repo.materialization.memory import DEFAULT_MEMORY, chunk_bytes_below
 from feature_repo.materialization.online import OnlineView
 from feature_repo.materialization.run import run_materialization, spans_of, whole_spans
 from feature_repo.materialization.sources import largest_group, sources_of
 from feature_repo.offline import current_snapshot, read_snapshot
 from feature_repo.store import applied_definitions, require_applied, servers_answer
+from feature_repo.stores.plan import plan, read_chunks
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -158,9 +158,8 @@ def dry_run(
                 for span in spans:
                     source, online = span.source, OnlineView(store, span.source)
                     planned = plan(source.path, source.key, span.start, span.end, size)
-                    chunks = (read_chunk(planned, number) for number in range(len(planned.chunks)))
-                    change = sum(changed_rows(source, online, rows, span.end) for rows in chunks)
-                    would[source.name] = {"rows": planned.rows, "change": change}
+                    change = sum(changed_rows(source, online, rows, span.end) for _, rows in read_chunks(planned))
+                    would[source.name] = {"rows": len(planned.rows), "change": change}
                     advance(note=source.name)
         return {"snapshot": snapshot.id, "outcome": "dry run", "views": names, "would": would}
     finally:

@@ -75,7 +75,7 @@ def features_materialize(
     if dry_run:
         summary = materialize.dry_run(settings, place, **facts)
         counts = [
-            f"  {name:<32} {would['rows']:>12,} rows to write, {would['change']:,} of them change something"
+            f"  {name:<42} {would['rows']:>12,} rows to write, {would['change']:,} of them change something"
             for name, would in summary["would"].items()
         ]
         emit(summary, as_json=as_json, text="\n".join([f"snapshot {summary['snapshot']}: nothing written", *counts]))
@@ -98,7 +98,7 @@ def features_status(home: HomeOption = None, as_json: JsonOption = False) -> Non
     document = feature_status(settings, Home.open(settings))
     lines = [
         f"snapshot      {document['snapshot']} ({document['dataset']}, from {document['source']})",
-        *(f"  {name:<32} {rows:>12,} rows" for name, rows in document["tables"].items()),
+        *(f"  {name:<42} {rows:>12,} rows" for name, rows in document["tables"].items()),
         f"applied       {'yes' if document['applied'] else 'no: run `backbeat features apply`'}",
         f"validated     {document['validated'] or 'no: run `backbeat validate run`'}",
         f"materialized  {document['materialized'] or 'no: run `backbeat features materialize`'}",
@@ -114,7 +114,7 @@ def features_status(home: HomeOption = None, as_json: JsonOption = False) -> Non
 
 
 def _freshness(view: dict[str, Any]) -> str:
-    told = f"{view['name']:<32} {view['state']:<12}"
+    told = f"{view['name']:<42} {view['state']:<12}"
     if view["newest"]:
         told += f"  newest event {view['newest'][:19].replace('T', ' ')}"
     if view["watermark"]:

@@ -146,7 +146,7 @@ def job_text(job: dict[str, Any]) -> str:
         if job[name]:
             told.append(f"  {name.removesuffix('_at'):<8}  {job[name][:19].replace('T', ' ')} UTC")
     for view, facts in job["detail"].get("written", {}).items():
-        told.append(f"  {view:<32} {facts['rows']:>12,} rows, {facts['checked'] or 0} compared with offline")
+        told.append(f"  {view:<42} {facts['rows']:>12,} rows, {facts['checked'] or 0} compared with offline")
     if job["error"]:
         error = job["error"]["error"]
         told.append(f"  error     {error['subject']}: found {error['found']}; expected {error['expected']}")

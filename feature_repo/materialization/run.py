@@ -1,7 +1,5 @@
 """The work of a materialization job: plan its views, write them in chunks, check a sample, record how far it came."""
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -16,8 +14,7 @@ from contracts.home import Home
 from contracts.job_run import JobRun
 from contracts.reports import require_passed
 from contracts.settings import Settings
-from feature_repo.materialization.check import check_sample, is_online
-from feature_repo.materialization.chunks import Plan, plan, read_chunk
+from feature_repo.materialization.check import changed_rows, check_sample, is_online
 from feature_repo.materialization.memory import DEFAULT_MEMORY, chunk_bytes_below
 from feature_repo.materialization.online import OnlineView
 from feature_repo.materialization.registry import record_interval
@@ -25,11 +22,14 @@ from feature_repo.materialization.sources import EPOCH, ViewSource, largest_grou
 from feature_repo.materialization.watermarks import online_views, set_watermark
 from feature_repo.offline import read_snapshot
 from feature_repo.store import applied_definitions, require_applied, servers_answer
+from feature_repo.stores.plan import Plan, plan, read_chunk, read_chunks
 
 if TYPE_CHECKING:
     from feast import FeatureStore
 
 __all__ = ["Span", "run_materialization", "spans_of", "whole_spans"]
+
+_PROBE_ROWS = 16
 
 
 @dataclass(frozen=True)
@@ -130,19 +130,19 @@ class _Work:
         allowed = chunk_bytes_below(memory, largest_group(sources))
         self._chunk_bytes = min(allowed, kept.get("chunk_bytes", allowed))
         self._views: dict[str, _Progress] = {name: _Progress(**view) for name, view in kept.get("views", {}).items()}
-        self.spans = self._begun(sources) if self._views else self._new(run.subjects)
-        chunks = {}
+        self._chunks: dict[str, int] = {}
+        fresh = [name for name in run.subjects if name not in self._views]
+        self.spans = self._begun(sources) + self._new(fresh)
         for span in self.spans:
             planned = self._plan(span)
-            chunks[span.source.name] = len(planned.chunks)
             name, now = span.source.name, self._views.get(span.source.name)
+            self._chunks[name] = len(planned.chunks)
             if now is None or (now.plan != _named(span, planned) and now.checked is None):
                 start = None if span.start is None else span.start.isoformat()
                 self._views[name] = _Progress(start, span.end.isoformat(), _named(span, planned))
-        self._chunks = chunks
-        self.total = sum(chunks.values())
-        if not kept:
-            self._forget_online()
+                if span.start is None:  # not online until that is finished
+                    self._mark(name, None, 0)
+        self.total = sum(self._chunks.values())
         self._save()
 
     @property
@@ -156,10 +156,9 @@ class _Work:
         if view.checked is not None:
             return
         online, planned = OnlineView(self._store, source), self._plan(span)
-        for number in range(view.chunk, len(planned.chunks)):
-            table = read_chunk(planned, number)
+        for chunk, table in read_chunks(planned, view.chunk):
             changed = online.write(table)
-            view = replace(view, chunk=number + 1, rows=view.rows + len(table), changed=view.changed + changed)
+            view = replace(view, chunk=chunk.number + 1, rows=view.rows + len(table), changed=view.changed + changed)
             del table
             pa.default_memory_pool().release_unused()
             self._save(source.name, view)
@@ -173,8 +172,8 @@ class _Work:
             raise
         start = EPOCH if span.start is None else span.start
         record_interval(self._home, self._store, source.view, start, max(span.end, start))
-        keys = len(planned.winners) if span.start is None else self._plan(replace(span, start=None)).rows
-        self._mark(source.name, span.end, keys)
+        whole = planned if span.start is None else self._plan(replace(span, start=None))
+        self._mark(source.name, span.end, len(whole.rows))
         self._save(source.name, replace(view, checked=checked))
 
     def outcome(self) -> dict[str, Any]:
@@ -193,29 +192,43 @@ class _Work:
             },
         }
 
-    def _new(self, subjects: list[str]) -> list[Span]:
+    def _new(self, views: list[str]) -> list[Span]:
+        """What is to be written of views that no attempt has begun."""
         until = self._run.parameters.get("until")
         until = None if until is None else datetime.fromisoformat(until)
-        if not self._run.parameters.get("force", False):
-            return spans_of(self._database, self._store, self._run.snapshot, subjects, until)
-        return whole_spans(self._store, subjects, until)
+        if not views:
+            return []
+        if self._run.parameters.get("force", False):
+            return whole_spans(self._store, views, until)
+        return spans_of(self._database, self._store, self._run.snapshot, views, until)
 
     def _begun(self, sources: list[ViewSource]) -> list[Span]:
+        """What earlier attempts have begun; from the beginning where the store has lost what they wrote."""
         spans = []
         for source in sources:
-            if (view := self._views.get(source.name)) is not None:
-                start = None if view.start is None else datetime.fromisoformat(view.start)
-                spans.append(Span(source, start, datetime.fromisoformat(view.end)))
+            if (view := self._views.get(source.name)) is None:
+                continue
+            start = None if view.start is None else datetime.fromisoformat(view.start)
+            span = Span(source, start, datetime.fromisoformat(view.end))
+            if self._is_lost(span, view):
+                span = replace(span, start=None)
+                del self._views[source.name]
+            spans.append(span)
         return spans
+
+    def _is_lost(self, span: Span, view: _Progress) -> bool:
+        """Whether rows that were written are gone, as after a restart of a Redis that keeps nothing on disk."""
+        planned = self._plan(span)
+        if view.chunk == 0 or _named(span, planned) != view.plan:
+            return False
+        online = OnlineView(self._store, span.source)
+        for number in {0, view.chunk - 1}:
+            if changed_rows(span.source, online, read_chunk(planned, number).slice(0, _PROBE_ROWS), span.end):
+                return True
+        return False
 
     def _plan(self, span: Span) -> Plan:
         return plan(span.source.path, span.source.key, span.start, span.end, self._chunk_bytes)
-
-    def _forget_online(self) -> None:
-        """A view written from the beginning is not online until that is finished."""
-        for span in self.spans:
-            if span.start is None:
-                self._mark(span.source.name, None, 0)
 
     def _mark(self, view: str, watermark: datetime | None, rows: int) -> None:
         set_watermark(
@@ -241,7 +254,6 @@ class _Work:
 
 
 def _named(span: Span, planned: Plan) -> str:
-    """Names a plan: the same file cut at the same places."""
+    """Names a plan: the same rows of the same file, cut at the same places."""
     state = span.source.path.stat()
-    cuts = [state.st_size, state.st_mtime_ns, *(chunk.rows for chunk in planned.chunks)]
-    return hashlib.sha256(json.dumps(cuts).encode()).hexdigest()[:16]
+    return f"{planned.digest}:{state.st_size}:{state.st_mtime_ns}"
