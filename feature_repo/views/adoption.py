@@ -53,6 +53,9 @@ def _rows(
     adopted = place(videos.key, videos.arrivals)[order]
     points = np.unique(np.concatenate([adopted, *(place(mean.key, mean.arrivals) for mean in means.values())]))
     key = points // max(len(moments), 1)
+    if context.newest:
+        last = np.r_[key[1:] != key[:-1], True][: len(key)]
+        points, key = points[last], key[last]
     count = np.searchsorted(adopted, points, side="right") - np.searchsorted(videos.key, key)
     latest = {
         name: np.searchsorted(place(mean.key, mean.arrivals), points, side="right") - 1 for name, mean in means.items()

@@ -39,6 +39,8 @@ class BuildContext:
     snapshot: Snapshot
     centres: Path
     """Directory of the centres of content clusters, which outlive a snapshot."""
+    newest: bool = False
+    """Whether the newest row of each entity is enough: a builder may then leave out those before."""
 
 
 @dataclass(frozen=True)

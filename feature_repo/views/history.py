@@ -41,7 +41,7 @@ def user_adopted_music(view: "View", snapshot: Snapshot) -> Builder:
 def _of_events(
     view: "View", table: str, item: str, tables: Mapping[str, pa.Table], context: BuildContext
 ) -> Iterator[pa.Table]:
-    return history_rows(view, sequences(tables[table], "user_id", item))
+    return history_rows(view, sequences(tables[table], "user_id", item), context.newest)
 
 
 def _of_videos(view: "View", tables: Mapping[str, pa.Table], context: BuildContext) -> Iterator[pa.Table]:
@@ -49,10 +49,10 @@ def _of_videos(view: "View", tables: Mapping[str, pa.Table], context: BuildConte
     videos = videos.filter(videos["music_id"].is_valid())
     published = sequences(videos, "author_id", "video_id", once=True)
     music = codes(videos["music_id"])
-    yield from history_rows(view, replace(published, items=music.ids, item=music.rows[published.row]))
+    yield from history_rows(view, replace(published, items=music.ids, item=music.rows[published.row]), context.newest)
 
 
-def history_rows(view: "View", events: Sequences) -> Iterator[pa.Table]:
+def history_rows(view: "View", events: Sequences, newest: bool = False) -> Iterator[pa.Table]:
     """The last 50 events of each key as of each instant at which they changed.
 
     An event counts from its arrival on, at its place in the order of event times: one that arrives late and is older
@@ -61,12 +61,13 @@ def history_rows(view: "View", events: Sequences) -> Iterator[pa.Table]:
     Args:
         view: Whose two features are the items and their event times.
         events: Of all keys.
+        newest: Whether only the newest row of each key is of interest.
 
     Yields:
         One row per key and instant: lists of items, oldest first, and their event times in microseconds.
     """
     item_feature, time_feature = view.features
-    order, last = change_points(events.key, events.arrivals)
+    order, last = change_points(events.key, events.arrivals, newest)
     rows = order[last]
     keys, moments = events.key[rows], events.arrivals[rows]
     starts = np.searchsorted(events.key, keys)
@@ -81,14 +82,15 @@ def history_rows(view: "View", events: Sequences) -> Iterator[pa.Table]:
         row, entry = row[known], entry[known]
         count = len(moments[part])
         last_entry = np.searchsorted(row, np.arange(count), side="right")
-        newest = last_entry[row] - np.arange(len(row)) <= HISTORY_LENGTH
-        row, entry = row[newest], entry[newest]
-        changed = np.zeros(count, bool)
-        changed[row[events.arrivals[entry] == moments[part][row]]] = True
+        among = last_entry[row] - np.arange(len(row)) <= HISTORY_LENGTH
+        row, entry = row[among], entry[among]
+        # A list changes when an event comes into it, so it is as old as what came last.
+        since = np.maximum.reduceat(events.arrivals[entry], np.searchsorted(row, np.arange(count)))
+        changed = (since == moments[part]) | newest
         kept = changed[row]
         row, entry = (np.cumsum(changed) - 1)[row[kept]], entry[kept]
         columns = {
             item_feature: lists(int(changed.sum()), row, events.items.take(pa.array(events.item[entry]))),
             time_feature: lists(int(changed.sum()), row, pa.array(events.times[entry])),
         }
-        yield chunk_of(view, events.keys.take(pa.array(keys[part][changed])), moments[part][changed], **columns)
+        yield chunk_of(view, events.keys.take(pa.array(keys[part][changed])), since[changed], **columns)

@@ -35,7 +35,7 @@ def _rows(view: "View", tables: Mapping[str, pa.Table], context: BuildContext) -
         return
     liked = (events.kinds.to_numpy(zero_copy_only=False) == "like")[events.kind]
 
-    order, last = change_points(events.key, events.arrivals)
+    order, last = change_points(events.key, events.arrivals, context.newest)
     keys, moments = events.key[order[last]], events.arrivals[order[last]]
     starts = np.searchsorted(events.key, keys)
     so_far = np.r_[0, np.cumsum(liked[order])]

@@ -123,12 +123,13 @@ def sequences(table: pa.Table, key: str, item: str, once: bool = False) -> Seque
     )
 
 
-def change_points(key: Numbers, arrivals: Numbers) -> tuple[Numbers, Numbers]:
+def change_points(key: Numbers, arrivals: Numbers, newest: bool = False) -> tuple[Numbers, Numbers]:
     """Where rows of a change-point table come from.
 
     Args:
         key: Key of each event, ``[E]``.
         arrivals: When each arrived, ``[E]``.
+        newest: Whether only the last instant of each key is of interest.
 
     Returns:
         Events in order of key and arrival, ``[E]``; positions in that order of the last event of each key and
@@ -136,7 +137,7 @@ def change_points(key: Numbers, arrivals: Numbers) -> tuple[Numbers, Numbers]:
     """
     order = np.lexsort((arrivals, key))
     k, a = key[order], arrivals[order]
-    last = np.r_[(k[1:] != k[:-1]) | (a[1:] != a[:-1]), True][: len(k)]
+    last = np.r_[(k[1:] != k[:-1]) | ((a[1:] != a[:-1]) & (not newest)), True][: len(k)]
     return order, np.flatnonzero(last)
 
 

@@ -137,8 +137,9 @@ class Worlds:
         specs: Mapping[str, EmbeddingSpec] | None = None,
         name: str | None = None,
         centres: Path = Path("nowhere"),
+        newest: bool = False,
     ) -> list[Row]:
-        """Rows of a view of a world."""
+        """Rows of a view of a world; those of the newest alone where a builder can do that and is told so."""
         entity, features = FAMILIES[family].entity, dict(FAMILIES[family].features)
         if family == "music_adoption":
             features |= dict.fromkeys(specs or {}, "list<float32>")
@@ -146,7 +147,12 @@ class Worlds:
         snapshot = self.snapshot(tables, specs)
         builder = BUILDERS[family](view, snapshot)
         needed = {table: tables[table] for table in builder.needs}
-        return rows_of(builder.build(needed, BuildContext(snapshot, centres)), ENTITY_KEYS[entity])
+        return rows_of(builder.build(needed, BuildContext(snapshot, centres, newest)), ENTITY_KEYS[entity])
+
+    @staticmethod
+    def newest_of(rows: list[Row]) -> list[Row]:
+        """The newest row of each key."""
+        return list({row["key"]: row for row in rows}.values())
 
     @staticmethod
     def value_at(rows: list[Row], key: str, moment: int) -> Row | None:

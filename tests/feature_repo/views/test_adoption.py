@@ -57,11 +57,13 @@ def test_adoption_equals_the_oracle(worlds: Any, chunk: int, data: st.DataObject
     specs = {modality: worlds.spec(modality, width) for modality, width in WIDTHS.items()}
     embeddings = {f"embedding_{name}": worlds.table(f"embedding_{name}", rows) for name, rows in vectors.items()}
 
-    def build(rows: list[Row]) -> list[Row]:
+    def build(rows: list[Row], newest: bool = False) -> list[Row]:
+        tables = {"videos": worlds.table("videos", rows), **embeddings}
         with worlds.limits(chunk=chunk):
-            return list(worlds.build("music_adoption", {"videos": worlds.table("videos", rows), **embeddings}, specs))
+            return list(worlds.build("music_adoption", tables, specs, newest=newest))
 
     found = build(videos)
+    assert build(videos, newest=True) == worlds.newest_of(found)
     arrivals = [row["ingested_at"] for rows in (videos, *vectors.values()) for row in rows]
     for music in ("u0", "u1", "u2"):
         for moment in worlds.probes(arrivals):

@@ -48,6 +48,8 @@ def test_histories_equal_the_oracle(
     with worlds.limits(history=3):
         found = worlds.build(family, {table: worlds.table(table, rows)})
         check(worlds, found, feature, rows, "user_id", item, 3)
+        newest = worlds.build(family, {table: worlds.table(table, rows)}, newest=True)
+        assert newest == worlds.newest_of(found)
         for who in {row["user_id"] for row in rows}:
             own = worlds.table(table, [row for row in rows if row["user_id"] == who])
             assert worlds.build(family, {table: own}) == [row for row in found if row["key"] == who]

@@ -48,6 +48,7 @@ def test_popularity_equals_the_oracle(worlds: Any, data: st.DataObject) -> None:
     with worlds.limits():
         found = worlds.build("video_popularity", {"interactions": table})
         check(worlds, found, rows)
+        assert worlds.build("video_popularity", {"interactions": table}, newest=True) == worlds.newest_of(found)
         for video in {row["video_id"] for row in rows}:
             own = worlds.table("interactions", [row for row in rows if row["video_id"] == video])
             assert worlds.build("video_popularity", {"interactions": own}) == [r for r in found if r["key"] == video]
