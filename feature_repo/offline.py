@@ -186,7 +186,8 @@ def _content_hash(table: pa.Table) -> str:
     """SHA-256 over the values of all columns, whatever their chunks and buffers look like."""
     hasher = hashlib.sha256()
     for name in table.schema.names:
-        hasher.update(f"{name} {table.schema.field(name).type}\0".encode())
+        kind = str(table.schema.field(name).type).replace("<element: ", "<item: ")  # what Parquet calls a list's values
+        hasher.update(f"{name} {kind}\0".encode())
         for part in _value_buffers(table[name].combine_chunks()):
             hasher.update(np.ascontiguousarray(part).data)
     return hasher.hexdigest()

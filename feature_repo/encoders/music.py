@@ -119,7 +119,7 @@ def mode_of(sound: Samples, rate: int = _RATE) -> float:
     minor ones, -2 to 2."""
     import librosa
 
-    chroma = librosa.feature.chroma_cqt(y=sound, sr=rate, hop_length=_HOP).mean(1)
+    chroma = librosa.feature.chroma_stft(y=sound, sr=rate, n_fft=4096, hop_length=_HOP, tuning=0.0).mean(1)
     return _best_key(chroma, _MAJOR) - _best_key(chroma, _MINOR)
 
 

@@ -19,6 +19,7 @@ from feature_repo.encoders.resnet import ResNet
 from feature_repo.encoders.vgg import Vgg
 from feature_repo.encoders.visual import VisualEncoding, prepare_pictures
 from feature_repo.encoders.weights import load_network, locate_weights, weights_revision
+from tests.feature_repo.encoders.seeded_weights import seeded
 
 PLAN = ((4, 2), (6, 2), (8, 3), (8, 3), (8, 3))
 
@@ -29,23 +30,6 @@ def tiny_resnet() -> ResNet:
 
 def tiny_vgg() -> Vgg:
     return Vgg(PLAN, width=32)
-
-
-def seeded(network: torch.nn.Module, seed: int = 0) -> dict[str, torch.Tensor]:
-    """A state dict with values of a size that keeps the activations in range."""
-    draw = torch.Generator().manual_seed(seed)
-    state = {}
-    for name, tensor in network.state_dict().items():
-        if name.endswith("num_batches_tracked"):
-            state[name] = torch.zeros((), dtype=torch.int64)
-        elif name.endswith("running_var"):
-            state[name] = torch.rand(tensor.shape, generator=draw) + 0.5
-        else:
-            spread = (2 / max(tensor[0].numel(), 1)) ** 0.5 if tensor.dim() > 1 else 0.2
-            state[name] = torch.randn(tensor.shape, generator=draw) * spread
-            if tensor.dim() == 1 and name.endswith("weight"):
-                state[name] += 1
-    return state
 
 
 @pytest.fixture
