@@ -135,10 +135,16 @@ def applied_definitions(store: "FeatureStore") -> str | None:
 
 def is_applied(settings: Settings, home: Home, snapshot_id: str) -> bool:
     """Whether `backbeat features apply` has been run on a snapshot; writes nothing, not even an empty registry."""
+    return _applied_store(settings, home, snapshot_id) is not None
+
+
+def _applied_store(settings: Settings, home: Home, snapshot_id: str) -> "FeatureStore | None":
     if settings.profile == "local" and not (home.feast / _REGISTRY).exists():
-        return False
-    derived = derived_directory(home, snapshot_id).exists()
-    return derived and applied_definitions(open_store(settings, home, snapshot_id)) is not None
+        return None
+    if not derived_directory(home, snapshot_id).exists():
+        return None
+    store = open_store(settings, home, snapshot_id)
+    return None if applied_definitions(store) is None else store
 
 
 def require_applied(settings: Settings, home: Home, snapshot: Snapshot) -> "FeatureStore":
@@ -148,11 +154,12 @@ def require_applied(settings: Settings, home: Home, snapshot: Snapshot) -> "Feat
         NotFound: `backbeat features apply` has not been run on this snapshot.
         ServiceUnavailable: The registry's database does not answer.
     """
-    if not is_applied(settings, home, snapshot.id):
+    store = _applied_store(settings, home, snapshot.id)
+    if store is None:
         raise NotFound(
             f"features of snapshot {snapshot.id}",
             found="no definitions applied",
             expected="entities, feature views and feature services of this snapshot",
             next_step="run `backbeat features apply`",
         )
-    return open_store(settings, home, snapshot.id)
+    return store
