@@ -90,7 +90,8 @@ def _strings(column: pa.ChunkedArray, field: pa.Field, place: Place) -> pa.Chunk
 
 def _string_lists(column: pa.ChunkedArray, field: pa.Field, text: bool, place: Place) -> pa.ChunkedArray | None:
     if text:
-        return pc.split_pattern(column, _IMAGE_SEPARATOR)
+        filled = pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)
+        return pc.split_pattern(filled, _IMAGE_SEPARATOR)
     kind = column.type
     lists = pa.types.is_list(kind) or pa.types.is_large_list(kind)
     if lists and (as_strings(kind.value_type) or pa.types.is_null(kind.value_type)):
@@ -150,7 +151,7 @@ def _usable(
     """Which float64 values fit the field, ``[n]``; the others are a problem."""
     finite = pc.is_finite(values)
     limit = _LARGEST_INT32 if whole else _LARGEST_FLOAT32
-    fits = pc.less_equal(pc.abs(values), limit)
+    fits = pc.and_(pc.less_equal(values, limit), pc.greater_equal(values, -limit - whole))
     place.add_rows(
         false_where_null(pc.invert(finite)),
         "NaN or infinite",

@@ -13,6 +13,7 @@ from contracts.errors import BadInput
 
 __all__ = ["Place", "Problem", "Problems", "TablesRefused", "shown"]
 
+_CHECK_AGAIN = "mend the files, and see with `backbeat ingest tables DIR --check` whether anything is left"
 _EXAMPLES = 5
 _LONGEST_VALUE = 60
 
@@ -116,18 +117,19 @@ class TablesRefused(BadInput):
     """A team's files break the contract of the tables; nothing was written.
 
     Args:
-        path: Their directory.
+        subject: What they are: a directory, or rows that were pushed.
         problems: All that is wrong with them, at least one.
+        next_step: What to do about it.
     """
 
-    def __init__(self, path: Path, problems: Sequence[Problem]) -> None:
+    def __init__(self, subject: object, problems: Sequence[Problem], next_step: str = _CHECK_AGAIN) -> None:
         files = len({problem.file for problem in problems})
         super().__init__(
-            path,
+            subject,
             found=f"{len(problems)} problem{'s' * (len(problems) > 1)} in {files} file{'s' * (files > 1)}; "
             f"{'the first: ' if len(problems) > 1 else ''}{problems[0].line().rstrip('.')}",
             expected="files that hold the tables as their contract says",
-            next_step="mend the files, and see with `backbeat ingest tables DIR --check` whether anything is left",
+            next_step=next_step,
         )
         self.problems = list(problems)
 

@@ -74,15 +74,14 @@ def check_media(drafts: Mapping[str, Draft | None], media: Path) -> None:
     for name, columns in _MEDIA.items():
         draft = drafts.get(name)
         for column in columns if draft is not None else ():
-            if draft is not None and column in draft.columns:
+            if draft is not None and draft.rows and column in draft.columns:
                 _check_paths(draft, column, media)
 
 
 def _check_paths(draft: Draft, column: str, media: Path) -> None:
     values = draft.columns[column]
     if pa.types.is_list(values.type):
-        rows = pc.list_parent_indices(values)
-        paths = pa.chunked_array([pc.list_flatten(values)]) if len(values) == 0 else pc.list_flatten(values)
+        rows, paths = pc.list_parent_indices(values), pc.list_flatten(values)
     else:
         rows, paths = pa.array(np.arange(len(values))), values
     distinct = pc.drop_null(pc.unique(paths))
