@@ -9,8 +9,16 @@ __all__ = ["sources_digest"]
 _NO_PART = {"check.py", "commands.py", "experiments.py", "remeasure.py", "tracking.py"}
 """Files of this room that only start a training, record it, or look at it afterwards."""
 
-_FEATURES = ("definitions.py", "derived.py", "frame.py")
-"""Files that decide what a training is fed."""
+_FEATURES = (
+    "definitions.py",
+    "frame.py",
+    "historical.py",
+    "services.py",
+    "stores/asof.py",
+    "stores/search.py",
+    "views/*.py",
+)
+"""Files of the feature repository that decide what a training is fed."""
 
 
 @cache
@@ -23,7 +31,7 @@ def sources_digest(root: Path = Path(__file__).parents[1]) -> str:
     room = root / "training"
     sources = [
         *(path for path in sorted(room.rglob("*.py")) if path.parent != room or path.name not in _NO_PART),
-        *(root / "feature_repo" / name for name in _FEATURES),
+        *(path for pattern in _FEATURES for path in sorted((root / "feature_repo").glob(pattern))),
     ]
     parts = [part for path in sources for part in (path.relative_to(root).as_posix().encode(), path.read_bytes())]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:12]

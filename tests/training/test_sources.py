@@ -25,7 +25,18 @@ def test_the_same_code_has_the_same_digest(copy: Path) -> None:
 
 @pytest.mark.parametrize(
     "source",
-    ["training/loop.py", "training/models/mf.py", "training/losses.py", "feature_repo/frame.py"],
+    [
+        "training/loop.py",
+        "training/models/mf.py",
+        "training/losses.py",
+        "feature_repo/definitions.py",
+        "feature_repo/frame.py",
+        "feature_repo/historical.py",
+        "feature_repo/services.py",
+        "feature_repo/stores/asof.py",
+        "feature_repo/stores/search.py",
+        "feature_repo/views/history.py",
+    ],
 )
 def test_a_changed_source_changes_it(copy: Path, source: str) -> None:
     with (copy / source).open("a") as file:
