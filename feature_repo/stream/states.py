@@ -38,7 +38,7 @@ class StreamingStates:
     """
 
     def __init__(self, home: Home, snapshot: Snapshot, landed: Mapping[str, pa.Table]) -> None:
-        self._context = BuildContext(snapshot, home.centres)
+        self._context = BuildContext(snapshot, home.centres, newest=True)
         self._tables = {name: _Rows(read_table(home, snapshot, name)) for name in snapshot.tables}
         self._views = views_of(home, snapshot)
         self._builders = {name: builder for name, builder in builders_of(home, snapshot).items() if builder.streams}

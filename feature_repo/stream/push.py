@@ -1,0 +1,134 @@
+"""Pushing: rows that just happened, on their way to the consumer."""
+
+import json
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import pyarrow as pa
+
+from contracts.clock import utc_now
+from contracts.embeddings import EmbeddingSpec
+from contracts.errors import BadInput, unknown_name
+from contracts.home import Home
+from contracts.settings import Settings
+from contracts.tables import EMBEDDING_PREFIX, TABLES, TIMESTAMP, schema_of
+from feature_repo.offline import current_snapshot
+from feature_repo.raw_tables import microseconds
+from feature_repo.readers.own.problems import Problem, TablesRefused
+from feature_repo.readers.own.single import convert_table, read_table_file
+from feature_repo.stream.batch import Batch, new_batch_id
+from feature_repo.stream.inbox import open_inbox
+
+__all__ = ["push", "push_file", "push_lines"]
+
+_MEND = "mend the rows and push them again; nothing of them was sent"
+
+
+def push(
+    settings: Settings, home: Home, table: str, rows: pa.Table, batch_id: str | None = None, source: str = "rows"
+) -> Batch:
+    """Send rows of one table to the consumer of the current snapshot's data set.
+
+    They count from now on: ``ingested_at`` is the present moment. The batch is durable when this returns, and whole:
+    with anything wrong in it, none of it is sent.
+
+    Args:
+        settings: Name the profile.
+        home: Which home.
+        table: One of the offline tables, or ``embedding_<name>`` of a spec that the snapshot has.
+        rows: Its columns, without ``ingested_at``; those that may be null may be absent.
+        batch_id: Name of the batch, so that sending it again after a lost answer does no harm; a new one if None.
+        source: What the rows are called in errors.
+
+    Raises:
+        NotFound: There is no such table, no snapshot, or no spec of that name.
+        TablesRefused: Rows break the table's contract; it carries every problem.
+        ServiceUnavailable: Redis does not answer (production).
+    """
+    spec, dataset = _expected(home, table)
+    converted, problems = convert_table(table, rows, file=source, spec=spec)
+    return _send(settings, home, dataset, table, converted, problems, batch_id, source)
+
+
+def push_file(settings: Settings, home: Home, table: str, file: Path, batch_id: str | None = None) -> Batch:
+    """The same for a Parquet or CSV file."""
+    spec, dataset = _expected(home, table)
+    converted, problems = read_table_file(file, table, spec=spec)
+    return _send(settings, home, dataset, table, converted, problems, batch_id, file.name)
+
+
+def push_lines(
+    settings: Settings, home: Home, table: str, lines: BinaryIO, batch_id: str | None = None, source: str = "-"
+) -> Batch:
+    """The same for one JSON object a line; instants are ISO 8601 text with a zone.
+
+    Raises:
+        BadInput: A line is no JSON object.
+    """
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line) if line.strip() else None
+        except ValueError:
+            row = line
+        if row is not None and not isinstance(row, dict):
+            raise BadInput(
+                f"{source}, line {number}",
+                found=line[:80].decode(errors="replace").strip(),
+                expected='a JSON object such as {"user_id": "u1", …}',
+                next_step=_MEND,
+            )
+        if row is not None:
+            rows.append(row)
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    try:
+        columns = {name: pa.array([row.get(name) for row in rows]) for name in names}
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise BadInput(
+            source, found=str(error).splitlines()[0], expected="values of one type in each column", next_step=_MEND
+        ) from None
+    return push(settings, home, table, pa.table(columns), batch_id, source)
+
+
+def _expected(home: Home, table: str) -> tuple[EmbeddingSpec | None, str]:
+    snapshot = current_snapshot(home)
+    if not table.startswith(EMBEDDING_PREFIX):
+        if table not in TABLES:
+            known = [*TABLES, *_embedding_tables(snapshot.embeddings)]
+            raise unknown_name("table", table, known, next_step="name one of those")
+        return None, snapshot.dataset
+    name = table.removeprefix(EMBEDDING_PREFIX)
+    if name not in snapshot.embeddings:
+        raise unknown_name(
+            "embedding table",
+            table,
+            _embedding_tables(snapshot.embeddings),
+            next_step="ingest the first vectors with `backbeat ingest tables` or `backbeat features encode`",
+        )
+    return snapshot.embeddings[name], snapshot.dataset
+
+
+def _embedding_tables(embeddings: dict[str, EmbeddingSpec]) -> list[str]:
+    return [EMBEDDING_PREFIX + name for name in embeddings]
+
+
+def _send(
+    settings: Settings,
+    home: Home,
+    dataset: str,
+    table: str,
+    rows: pa.Table | None,
+    problems: list[Problem],
+    batch_id: str | None,
+    source: str,
+) -> Batch:
+    if problems or rows is None:
+        raise TablesRefused(source, problems, _MEND)
+    happened = np.asarray(rows["event_time"].cast(pa.int64()))
+    known = pa.array(np.maximum(happened, microseconds(utc_now()))).cast(TIMESTAMP)
+    schema = schema_of(table)
+    stamped = rows.set_column(schema.get_field_index("ingested_at"), schema.field("ingested_at"), known)
+    batch = Batch(batch_id or new_batch_id(), dataset, table, stamped.combine_chunks())
+    open_inbox(settings, home).put(batch)
+    return batch
