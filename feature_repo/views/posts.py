@@ -113,7 +113,7 @@ def _social_rows(
     new = np.cumsum(before < 0)
     count = new - np.repeat(new[start] - 1, np.diff(np.r_[np.flatnonzero(start), len(user)]))
     is_last = np.zeros(len(user), bool)
-    is_last[last] = True
+    is_last[_wanted(last, user[last], context)] = True
     carry, carried = np.zeros(spec.width), -1
     for part in _parts(np.ones(len(user), np.int64), 2 * spec.width):
         sums = vectors.of(row[part]).astype(np.float64)
@@ -152,7 +152,7 @@ def _recent_rows(
     posts, vectors = _posts(tables, embeddings), _Vectors(tables[embeddings], embeddings, spec.width)
     in_time = np.flatnonzero(posts.times > posts.since - CONTEXT_WINDOW)
     order, last = change_points(posts.user[in_time], posts.since[in_time])
-    changes = in_time[order[last]]
+    changes = _wanted(in_time[order[last]], posts.user[in_time[order[last]]], context)
     user, instant = posts.user[changes], posts.since[changes]
     # A user and an instant as one number, so that windows are found by one search.
     distinct = np.unique(np.concatenate([posts.times, instant, instant - CONTEXT_WINDOW]))
@@ -175,6 +175,11 @@ def _recent_rows(
             times=pa.ListArray.from_arrays(bounds, pa.array(posts.times[entry])),
             vectors=_lists(lengths * spec.width, vectors.of(posts.row[entry])),
         )
+
+
+def _wanted(changes: Numbers, user: Numbers, context: BuildContext) -> Numbers:
+    """All changes, or the last one of each user where no more is asked for."""
+    return changes[np.r_[np.diff(user) != 0, True][: len(changes)]] if context.newest else changes
 
 
 def _spec(view: "View") -> EmbeddingSpec:

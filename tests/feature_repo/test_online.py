@@ -15,14 +15,15 @@ from contracts.home import Home
 from contracts.jobs import latest_job
 from contracts.settings import Settings, load_settings
 from feature_repo.apply import apply_features
-from feature_repo.definitions import FEATURE_SERVICES, views_of
 from feature_repo.materialize import JOB_KIND, materialize, materialized_snapshot
 from feature_repo.offline import current_snapshot, write_snapshot
 from feature_repo.online import OnlineFeatures
 from feature_repo.raw_tables import RawTables
+from feature_repo.services import services_of
 from feature_repo.simulator import simulate
 from feature_repo.status import feature_status
 from feature_repo.store import open_store
+from feature_repo.views.catalogue import views_of
 
 H = timedelta(hours=1)
 EVENTS = [(0, 0, -3 * H), (1, 1, -2 * H), (0, 2, -H), (2, 3, H), (1, 4, 30 * H)]
@@ -49,12 +50,14 @@ def test_vectors_and_counts_read_back_equal(featured: Any) -> None:
     store = open_store(featured.settings, featured.home)
     videos = featured.raw.tables["videos"]["video_id"].to_pylist()
     answer = store.get_online_features(
-        ["video_visual:vector", "video_popularity:views"], [{"video_id": video} for video in [*videos, "nothing"]]
+        [f"{featured.snapshot.embeddings['visual'].view}:vector", "video_popularity:views"],
+        [{"video_id": video} for video in [*videos, "nothing"]],
     ).to_dict()
     vectors = featured.raw.tables["embedding_visual"]["vector"].to_pylist()
     np.testing.assert_array_equal(np.array(answer["vector"][:-1], np.float32), np.array(vectors, np.float32))
     assert answer["vector"][-1] is None
-    watched = featured.raw.tables["interactions"]["video_id"].to_pylist()
+    events = featured.raw.tables["interactions"].to_pylist()
+    watched = [event["video_id"] for event in events if event["kind"] == "view"]
     assert [n or 0 for n in answer["views"]] == [watched.count(video) for video in [*videos, "nothing"]]
 
 
@@ -115,19 +118,13 @@ def test_repeating_changes_nothing(settings: Settings, ready: Home, database: Da
     assert materialize(settings, ready)["outcome"] == "unchanged"
     assert materialize(settings, ready, force=True)["outcome"] == "materialized"
     store = open_store(settings, ready)
-    assert sorted(v.name for v in store.list_feature_views()) == sorted(views_of(current_snapshot(ready)))
-    assert sorted(s.name for s in store.list_feature_services()) == sorted(FEATURE_SERVICES)
-    assert store.get_feature_view("video_visual").tags["encoder"] == "hand"
-    assert feature_status(settings, ready) | {"tables": {}} == {
-        "snapshot": current_snapshot(ready).id,
-        "dataset": "hand",
-        "source": "test",
-        "tables": {},
-        "applied": True,
-        "validated": "passed",
-        "materialized": "done",
-        "served": current_snapshot(ready).id,
-    }
+    assert sorted(v.name for v in store.list_feature_views()) == sorted(views_of(ready, current_snapshot(ready)))
+    assert sorted(s.name for s in store.list_feature_services()) == sorted(services_of(current_snapshot(ready)))
+    visual = current_snapshot(ready).embeddings["visual"]
+    assert store.get_feature_view(visual.view).tags["encoder"] == "hand"
+    status = feature_status(settings, ready)
+    assert (status["applied"], status["validated"], status["materialized"]) == (True, "passed", "done")
+    assert status["served"] == status["snapshot"] == current_snapshot(ready).id
 
 
 def test_lost_derived_tables_are_computed_again(settings: Settings, ready: Home) -> None:
@@ -151,16 +148,16 @@ def test_a_run_that_was_cut_short_is_run_again(
 ) -> None:
     from feature_repo.stores.sqlite import NewestSqliteOnlineStore
 
-    written = NewestSqliteOnlineStore.online_write_batch
+    written = NewestSqliteOnlineStore.store_rows
     calls: list[str] = []
 
-    def cut_short(self: Any, config: Any, table: Any, data: Any, progress: Any) -> None:
-        calls.append(table.name)
+    def cut_short(self: Any, config: Any, view: Any, rows: Any) -> int:
+        calls.append(view.name)
         if len(calls) == 2:
             raise how
-        written(self, config, table, data, progress)
+        return written(self, config, view, rows)
 
-    monkeypatch.setattr(NewestSqliteOnlineStore, "online_write_batch", cut_short)
+    monkeypatch.setattr(NewestSqliteOnlineStore, "store_rows", cut_short)
     with pytest.raises(type(how)):
         materialize(settings, ready)
     job = latest_job(database, JOB_KIND)
@@ -183,7 +180,7 @@ def test_a_repeated_run_cut_short_does_not_stop_serving(
         raise KeyboardInterrupt
 
     materialize(settings, ready)
-    monkeypatch.setattr(NewestSqliteOnlineStore, "online_write_batch", interrupted)
+    monkeypatch.setattr(NewestSqliteOnlineStore, "store_rows", interrupted)
     with pytest.raises(KeyboardInterrupt):
         materialize(settings, ready, force=True)
     assert OnlineFeatures(settings, ready, current_snapshot(ready).id).user_history(["user-0"]) == [

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -159,6 +160,10 @@ def test_means_over_all_posts_and_over_the_last_day_equal_the_oracle(posts: list
         state["vector"].append(overall.get("vector"))
         window = [v for t, v in known if moment - DAY < t <= moment]
         expected.append((mean(window), len(window)) if window else (overall.get("vector"), 0 if known else None))
+    for family, build, every in (("user_social", user_social, social), ("user_posts", user_posts, recent)):
+        newest = rows_of(build(view(family), SNAPSHOT).build(tables, replace(CONTEXT, newest=True)))
+        last = {row["user_id"]: row for row in every}
+        assert newest == [last[name] for name in sorted(last)]
     types = {"times": pa.list_(pa.int64()), "vectors": pa.list_(pa.float32()), "vector": pa.list_(pa.float32())}
     arrays = {name: pa.array(values, types[name]) for name, values in state.items()}
     found = user_context(arrays, np.array([moment for _, moment in asked], np.int64))
