@@ -5,7 +5,7 @@ import sqlite3
 import statistics
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -190,15 +190,21 @@ def peak_mib() -> float:
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
-def timed(run: Callable[[], Any], times: int = 5, before: Callable[[], Any] | None = None) -> tuple[float, float]:
-    """Median seconds, and peak memory above what the process held before, in MiB."""
-    seconds, peaks = [], []
+def timed(
+    runs: Mapping[str, Callable[[], Any]], times: int = 5, before: Callable[[], Any] = lambda: None
+) -> dict[str, tuple[float, float]]:
+    """Median seconds of each, and peak memory above what the process held before, in MiB.
+
+    They take turns, so that whatever else the machine does falls on all of them.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    peaks: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(times):
-        if before is not None:
+        for name, run in runs.items():
             before()
-        reset_peak()
-        held, began = peak_mib(), time.perf_counter()
-        run()
-        seconds.append(time.perf_counter() - began)
-        peaks.append(peak_mib() - held)
-    return statistics.median(seconds), max(peaks)
+            reset_peak()
+            held, began = peak_mib(), time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - began)
+            peaks[name].append(peak_mib() - held)
+    return {name: (statistics.median(seconds[name]), max(peaks[name])) for name in runs}

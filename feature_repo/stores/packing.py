@@ -7,6 +7,7 @@ numbers from Feast's ``Value.proto``); a null is the empty message, as Feast wri
 """
 
 from collections.abc import Callable, Sequence
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -21,18 +22,19 @@ __all__ = [
     "by_size",
     "contiguous",
     "fixed_bytes",
-    "float_matrix",
     "join_bytes",
     "pack",
     "packed_key",
     "unpack",
     "varint_bytes",
     "varints",
+    "vector_rows",
 ]
 
 _STRING, _INT32, _INT64, _DOUBLE, _FLOAT, _BOOL, _UNIX_TIME = 2, 3, 4, 5, 6, 7, 8
 _STRING_LIST, _INT32_LIST, _INT64_LIST, _DOUBLE_LIST, _FLOAT_LIST = 12, 13, 14, 15, 16
 _LENGTH_DELIMITED, _FOUR_BYTES, _EIGHT_BYTES = 2, 5, 1
+_FEW_SIZES = 4_096
 _REPEATED = b"\x0a"
 """Field 1, length-delimited: the one field of every list message."""
 
@@ -120,7 +122,7 @@ def unpack(packed: Sequence[bytes | None], kind: pa.DataType) -> pa.Array:
         kind: Arrow type of the column.
     """
     if pa.types.is_list(kind) and kind.value_type == pa.float32():
-        matrix, present = float_matrix(packed, None)
+        matrix, present = vector_rows([(message,) for message in packed], 1, None)
         if matrix is not None:
             width = matrix.shape[1]
             offsets = np.zeros(len(packed) + 1, np.int32)
@@ -140,34 +142,38 @@ def unpack(packed: Sequence[bytes | None], kind: pa.DataType) -> pa.Array:
     return pa.array(values, kind)
 
 
-def float_matrix(
-    packed: Sequence[bytes | None], width: int | None
+def vector_rows(
+    rows: Sequence[Sequence[bytes | None]], columns: int, width: int | None
 ) -> tuple[npt.NDArray[np.float32] | None, npt.NDArray[np.bool_]]:
     """Vectors of equal width out of serialized lists of floats.
 
     Args:
-        packed: ``[n]`` messages; empty or None where there is no vector.
+        rows: Messages, ``[n][columns]``; empty or None where there is no vector.
+        columns: How many vectors a row has.
         width: Their width; that of the first one if None.
 
     Returns:
-        ``[n, width]`` with zeros where there is none, and which rows have one, ``[n]``. The first is None where the
-        messages are not lists of floats of that width.
+        ``[n, columns * width]``, the vectors of a row beside each other, zeros in a row that lacks one; and which rows
+        have all, ``[n]``. The first is None where the messages are not lists of floats of that width.
     """
-    present = np.fromiter(map(bool, packed), np.bool_, len(packed))
-    first = next(filter(None, packed), None)
-    if width is None and (first is None or (width := _width_of(first)) is None):
+    present = np.fromiter(map(all, rows), np.bool_, len(rows))
+    whole = bool(present.all())
+    messages = [each for row in (rows if whole else compress(rows, present)) for each in row if each]
+    joined, count = b"".join(messages), int(present.sum())
+    if width is None and (width := _width_of(messages[0] if messages else None)) is None:
         return None, present
-    header = _vector_header(width)
+    header = np.frombuffer(_vector_header(width), np.uint8)
     size = len(header) + 4 * width
-    joined = b"".join(filter(None, packed))
-    count = int(present.sum())
-    if len(joined) != count * size or any(len(each) != size for each in packed if each):
+    if len(joined) != count * columns * size:
         return None, present
-    rows = np.frombuffer(joined, np.uint8).reshape(count, size)
-    if count and not (rows[:, : len(header)] == np.frombuffer(header, np.uint8)).all():
+    laid = np.frombuffer(joined, np.uint8).reshape(count, columns, size)
+    # A header tells the length of its message: if each is where it should be, so is the next.
+    if not (laid[:, :, : len(header)] == header).all():
         return None, present
-    matrix = np.zeros((len(packed), width), np.float32)
-    matrix.view(np.uint8)[present] = rows[:, len(header) :]
+    matrix = (np.empty if whole else np.zeros)((len(rows), columns * width), np.float32)
+    if width:
+        places = matrix.view(np.uint8).reshape(len(rows), columns, 4 * width)
+        places[slice(None) if whole else present] = laid[:, :, len(header) :]
     return matrix, present
 
 
@@ -186,7 +192,13 @@ def by_size(sizes: npt.NDArray[Any], header: Callable[[int], bytes]) -> pa.Array
     """``header(size)`` for each row, computed once per distinct size; one constant where all are equal."""
     if len(sizes) and (sizes == sizes[0]).all():
         return pa.scalar(header(int(sizes[0])), pa.large_binary())
-    distinct, which = np.unique(sizes, return_inverse=True)
+    if len(sizes) and int(sizes.max()) <= max(len(sizes), _FEW_SIZES):
+        distinct = np.flatnonzero(np.bincount(sizes))
+        places = np.zeros(int(sizes.max()) + 1, np.int64)
+        places[distinct] = np.arange(len(distinct))
+        which = places[sizes]
+    else:
+        distinct, which = np.unique(sizes, return_inverse=True)
     headers = pa.array([header(int(size)) for size in distinct], pa.large_binary())
     return headers.take(pa.array(which))
 
@@ -328,7 +340,9 @@ def _vector_header(width: int) -> bytes:
     return _packed_header(_FLOAT_LIST, 4 * width)
 
 
-def _width_of(message: bytes) -> int | None:
+def _width_of(message: bytes | None) -> int | None:
+    if message is None:
+        return None
     for header_size in range(3, 14):
         width, rest = divmod(len(message) - header_size, 4)
         if not rest and width >= 0 and message[:header_size] == _vector_header(width):

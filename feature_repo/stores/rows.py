@@ -26,7 +26,7 @@ from contracts.clock import utc_now
 from contracts.errors import BadInput, unknown_name
 from contracts.tables import TIMESTAMP
 from feature_repo.raw_tables import microseconds
-from feature_repo.stores.packing import contiguous, float_matrix, pack, packed_key, unpack
+from feature_repo.stores.packing import contiguous, pack, packed_key, unpack, vector_rows
 
 __all__ = [
     "ABSENT",
@@ -36,7 +36,6 @@ __all__ = [
     "PackedRows",
     "instant",
     "oldest_allowed",
-    "other_width",
     "pack_table",
     "packed_ids",
     "table_name",
@@ -66,10 +65,10 @@ class PackedRows:
 class Fetched:
     """Rows of one view as they are stored, in the order asked for."""
 
-    event: npt.NDArray[np.int64]
-    """Event times in microseconds, ``[n]``; ``ABSENT`` where there is no row."""
-    columns: Sequence[Sequence[bytes | None]]
-    """Serialized values of each feature asked for, ``[features][n]``."""
+    rows: Sequence[Sequence[bytes | None]]
+    """Serialized values, ``[n][features]``; all None where there is no row."""
+    event: npt.NDArray[np.int64] | None
+    """Event times in microseconds, ``[n]``; ``ABSENT`` where there is no row. None if not asked for."""
 
 
 class ColumnarOnlineStore(OnlineStore):  # type: ignore[misc]
@@ -81,9 +80,9 @@ class ColumnarOnlineStore(OnlineStore):  # type: ignore[misc]
 
     @abstractmethod
     def fetch_rows(
-        self, config: RepoConfig, view: FeatureView, keys: pa.LargeBinaryArray, features: Sequence[str]
+        self, config: RepoConfig, view: FeatureView, keys: pa.LargeBinaryArray, features: Sequence[str], times: bool
     ) -> Fetched:
-        """The stored rows of some serialized entity keys."""
+        """The stored rows of some serialized entity keys, with event times or without."""
 
     def write_table(self, config: RepoConfig, view: FeatureView, table: pa.Table) -> int:
         """Write rows; where there is one of the entity already, the newer by (event time, ingestion time) stays.
@@ -130,13 +129,9 @@ class ColumnarOnlineStore(OnlineStore):  # type: ignore[misc]
         names = list(features) if features is not None else [field.name for field in view.features]
         types = {field.name: from_feast_to_pyarrow_type(field.dtype) for field in view.features}
         _known_features(view, names)
-        fetched = self.fetch_rows(config, view, packed_ids(view, ids), names)
-        there = fetched.event >= oldest_allowed(view, now)
-        columns = {
-            name: unpack([value if ok else None for value, ok in zip(column, there, strict=True)], types[name])
-            for name, column in zip(names, fetched.columns, strict=True)
-        }
-        moments = pa.array(fetched.event, pa.int64(), mask=~there).cast(TIMESTAMP)
+        rows, event, there = self._valid(config, view, packed_ids(view, ids), names, now)
+        columns = {name: unpack([row[at] for row in rows], types[name]) for at, name in enumerate(names)}
+        moments = pa.array(event, pa.int64(), mask=~there).cast(TIMESTAMP)
         return pa.table({_key(view).name: _id_array(view, ids), **columns, EVENT_TIME: moments})
 
     def read_matrix(
@@ -167,19 +162,20 @@ class ColumnarOnlineStore(OnlineStore):  # type: ignore[misc]
         """
         names = [feature] if isinstance(feature, str) else list(feature)
         _known_features(view, names)
-        fetched = self.fetch_rows(config, view, packed_ids(view, ids), names)
-        there = fetched.event >= oldest_allowed(view, now)
-        parts = []
-        for name, column in zip(names, fetched.columns, strict=True):
-            part, present = float_matrix([v if ok else None for v, ok in zip(column, there, strict=True)], width)
-            if part is None:
-                raise other_width(view, name, width)
-            parts.append(part)
-            there = there & present
-        matrix = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
-        if len(parts) > 1:
-            matrix[~there] = 0
-        return matrix, there
+        keys = packed_ids(view, ids)
+        if view.ttl:
+            rows = self._valid(config, view, keys, names, now)[0]
+        else:
+            rows = self.fetch_rows(config, view, keys, names, times=False).rows
+        matrix, present = vector_rows(rows, len(names), width)
+        if matrix is None:
+            raise BadInput(
+                f"online features {view.name}:{','.join(names)}",
+                found="vectors of another width",
+                expected=f"{width} float32 numbers in each",
+                next_step="ask for the width in the view's embedding spec, or run `backbeat features materialize`",
+            )
+        return matrix, present
 
     def online_write_batch(
         self,
@@ -212,16 +208,29 @@ class ColumnarOnlineStore(OnlineStore):  # type: ignore[misc]
         names = requested_features or [field.name for field in table.features]
         version = config.entity_key_serialization_version
         keys = [serialize_entity_key(key, entity_key_serialization_version=version) for key in entity_keys]
-        fetched = self.fetch_rows(config, table, pa.array(keys, pa.large_binary()), names)
-        there = fetched.event >= oldest_allowed(table, None)
-        rows: list[tuple[datetime | None, dict[str, Value] | None]] = []
-        for moment, ok, *values in zip(fetched.event.tolist(), there.tolist(), *fetched.columns, strict=True):
-            if not ok:
-                rows.append((None, None))
-                continue
-            messages = {name: Value.FromString(value or b"") for name, value in zip(names, values, strict=True)}
-            rows.append((instant(moment), messages))
-        return rows
+        found, event, there = self._valid(config, table, pa.array(keys, pa.large_binary()), names, None)
+        answer: list[tuple[datetime | None, dict[str, Value] | None]] = []
+        for moment, ok, row in zip(event.tolist(), there.tolist(), found, strict=True):
+            messages = {name: Value.FromString(value or b"") for name, value in zip(names, row, strict=True)}
+            answer.append((instant(moment), messages) if ok else (None, None))
+        return answer
+
+    def _valid(
+        self,
+        config: RepoConfig,
+        view: FeatureView,
+        keys: pa.LargeBinaryArray,
+        names: Sequence[str],
+        now: datetime | None,
+    ) -> tuple[Sequence[Sequence[bytes | None]], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+        """Rows without those that are expired, event times, and which rows are there."""
+        fetched = self.fetch_rows(config, view, keys, names, times=True)
+        event = np.empty(0, np.int64) if fetched.event is None else fetched.event
+        there = event >= oldest_allowed(view, now)
+        if there.all():
+            return fetched.rows, event, there
+        nothing = (None,) * len(names)
+        return [row if ok else nothing for row, ok in zip(fetched.rows, there.tolist(), strict=True)], event, there
 
 
 def pack_table(view: FeatureView, table: pa.Table) -> PackedRows:
@@ -275,16 +284,6 @@ def oldest_allowed(view: FeatureView, now: datetime | None) -> int:
 def table_name(config: RepoConfig, view: FeatureView) -> str:
     """Name of a view's rows in its project, as Feast's stores give it."""
     return str(compute_table_id(config.project, view, config.registry.enable_online_feature_view_versioning))
-
-
-def other_width(view: FeatureView, feature: str, width: int) -> BadInput:
-    """Error for stored vectors of a width that was not asked for."""
-    return BadInput(
-        f"online feature {view.name}:{feature}",
-        found="vectors of another width",
-        expected=f"{width} float32 numbers in each",
-        next_step="ask for the width in the view's embedding spec, or run `backbeat features materialize`",
-    )
 
 
 def _pack_messages(config: RepoConfig, data: Sequence[FeastRow]) -> list[PackedRows]:

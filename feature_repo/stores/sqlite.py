@@ -99,22 +99,23 @@ class NewestSqliteOnlineStore(ColumnarOnlineStore, SqliteOnlineStore):  # type: 
             return connection.total_changes - before
 
     def fetch_rows(
-        self, config: RepoConfig, view: FeatureView, keys: pa.LargeBinaryArray, features: Sequence[str]
+        self, config: RepoConfig, view: FeatureView, keys: pa.LargeBinaryArray, features: Sequence[str], times: bool
     ) -> Fetched:
         """Look rows up by key, all of them in one statement."""
         wanted = keys.to_pylist()
         connection = self._get_conn(config)
-        select = ", ".join(["entity_key", "event_us", *(_column(name) for name in features)])
+        select = ", ".join([*map(_column, features), *(["event_us"] if times else []), "entity_key"])
         found: dict[bytes, tuple[Any, ...]] = {}
         for start in range(0, len(wanted), _KEYS_AT_ONCE):
             part = wanted[start : start + _KEYS_AT_ONCE]
             places = ",".join(repeat("?", len(part)))
             query = f"SELECT {select} FROM {_quoted(table_name(config, view))} WHERE entity_key IN ({places})"
-            found.update((row[0], row) for row in connection.execute(query, part))
-        nothing = (None, ABSENT, *repeat(None, len(features)))
+            found.update((row[-1], row) for row in connection.execute(query, part))
+        count = len(features)
+        nothing = (*repeat(None, count), ABSENT, None)
         rows = [found.get(key, nothing) for key in wanted]
-        columns: list[Any] = list(zip(*rows, strict=True)) if rows else [()] * (2 + len(features))
-        return Fetched(np.array(columns[1], np.int64), columns[2:])
+        event = np.fromiter((row[count] for row in rows), np.int64, len(rows)) if times else None
+        return Fetched([row[:count] for row in rows], event)
 
     def _get_conn(self, config: RepoConfig) -> sqlite3.Connection:
         path = self._get_db_path(config)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from contracts.errors import BadInput
 from feature_repo.quiet import quietly
-from feature_repo.stores.packing import float_matrix, pack, packed_key, unpack, varints
+from feature_repo.stores.packing import pack, packed_key, unpack, varints, vector_rows
 
 with quietly():
     from feast import ValueType
@@ -70,30 +70,38 @@ def test_packed_as_feast_packs_and_back(name: str, data: Any) -> None:
 
 @pytest.mark.parametrize("width", [0, 1, 30, 31, 32, 128, 512, 4200])
 def test_vectors_become_a_matrix(width: int) -> None:
-    vectors = np.random.default_rng(width).normal(size=(5, width)).astype(np.float32)
+    vectors = np.random.default_rng(width).normal(size=(6, width)).astype(np.float32)
     array = pa.array([*vectors.tolist(), None], pa.list_(pa.float32()))
     packed = pack(array).to_pylist()
     for given_width in (width, None):
-        matrix, present = float_matrix([*packed, None], given_width)
+        matrix, present = vector_rows([(each,) for each in [*packed, None]], 1, given_width)
         assert matrix is not None
-        assert present.tolist() == [True] * 5 + [False] * 2
-        np.testing.assert_array_equal(matrix[:5], vectors)
-        assert not matrix[5:].any()
+        assert present.tolist() == [True] * 6 + [False] * 2
+        np.testing.assert_array_equal(matrix[:6], vectors)
+        assert not matrix[6:].any()
+        pairs = [packed[0:2], packed[2:4], packed[4:6]]
+        matrix, present = vector_rows(pairs, 2, given_width)
+        assert present.all()
+        np.testing.assert_array_equal(matrix, vectors.reshape(3, 2 * width))
+        matrix, present = vector_rows([*pairs, [packed[0], None]], 2, given_width)
+        assert present.tolist() == [True, True, True, False]
+        assert matrix is not None
+        assert not matrix[3].any(), "a row that lacks one vector has none"
     assert unpack(packed, array.type).to_pylist() == array.to_pylist()
-    fixed = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), width) if width else None
-    if fixed is not None:
-        assert pack(fixed).to_pylist() == packed[:5]
+    if width:
+        assert pack(pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), width)).to_pylist() == packed[:6]
 
 
 def test_vectors_of_another_width_are_no_matrix() -> None:
-    packed = pack(pa.array([[1.0, 2.0], [3.0]], pa.list_(pa.float32()))).to_pylist()
-    assert float_matrix(packed, None)[0] is None
-    assert float_matrix(packed[:1], 3)[0] is None
+    packed = pack(pa.array([[1.0, 2.0], [3.0], [4.0, 5.0, 6.0]], pa.list_(pa.float32()))).to_pylist()
+    assert vector_rows([(each,) for each in packed[:2]], 1, None)[0] is None
+    assert vector_rows([(packed[0],)], 1, 3)[0] is None
+    assert vector_rows([(packed[1],), (packed[2],)], 1, 2)[0] is None, "right together, wrong each"
     integers = pack(pa.array([[1]], pa.list_(pa.int64()))).to_pylist()
-    assert float_matrix(integers, None)[0] is None
-    assert float_matrix([None, b""], None)[0] is None
-    same_size = [packed[0], b"\x7a" + packed[0][1:]]  # right size, other field
-    assert float_matrix(same_size, 2)[0] is None
+    assert vector_rows([(integers[0],)], 1, None)[0] is None
+    assert vector_rows([(None,), (b"",)], 1, None)[0] is None
+    assert vector_rows([(packed[0],), (b"\x7a" + packed[0][1:],)], 1, 2)[0] is None, "right size, other field"
+    assert vector_rows([], 2, 3)[0] is not None
 
 
 @pytest.mark.parametrize(
