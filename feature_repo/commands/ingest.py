@@ -126,6 +126,9 @@ def ingest_simulate(
     least_events: Annotated[int | None, typer.Option(help="Views that each user has at least.")] = None,
     least_listens: Annotated[int | None, typer.Option(help="Listens that each user has at least.")] = None,
     least_posts: Annotated[int | None, typer.Option(help="Posts that each user has at least.")] = None,
+    post_text: Annotated[float | None, typer.Option(help="Share of posts with a text (default: 0.91).")] = None,
+    post_images: Annotated[float | None, typer.Option(help="Images per post (default: 0.89).")] = None,
+    post_video: Annotated[float | None, typer.Option(help="Share of posts with a video (default: 0.165).")] = None,
     preset: Annotated[str | None, typer.Option(help="Sizes of a paper: amae, bgm, m3csr, mmm, iris; or small.")] = None,
     scale: Annotated[
         float | None, typer.Option(help="Factor for the preset's sizes (default: 1; amae 0.01, bgm 0.2).")
@@ -148,7 +151,8 @@ def ingest_simulate(
     plan = plan_of(
         preset, scale, users=users, videos=videos, music=music, posts=posts, listens=listens, events=events,
         follows=follows, days=days, late=late, least_videos=least_videos, least_events=least_events,
-        least_listens=least_listens, least_posts=least_posts, seed=seed,
+        least_listens=least_listens, least_posts=least_posts, post_text=post_text, post_images=post_images,
+        post_video=post_video, seed=seed,
     )  # fmt: skip
     place = Home.open(load_settings(home=home))
     files = media_of(plan, place.root / "media", media_items) if media else None

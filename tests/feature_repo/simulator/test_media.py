@@ -190,6 +190,7 @@ def test_bad_options_leave_no_home(home: Home, plan: Plan, tmp_path: Path) -> No
         (("--media", "--media-items", "0"), "option --media-items: found 0; expected 1 to 100,000"),
         (("--preset", "douyin"), "found no preset of that name"),
         (("--late", "0.9"), "option --late: found 0.9"),
+        (("--post-images", "5"), "option --post-images: found 5.0"),
     ):
         with pytest.raises(BackbeatError, match=message):
             run(*options, "--home", str(home.root))
