@@ -267,6 +267,18 @@ def _full_disk(workshop: Workshop) -> tuple[str, Outcome]:
     return shlex.join(("backbeat", *typed)) + "   # on a full disk", outcome
 
 
+def _own_tables(workshop: Workshop) -> tuple[str, Outcome]:
+    """Every problem is a line of its own on standard error; the page shows the last paragraph, as elsewhere."""
+    own = workshop.root / "own"
+    own.mkdir(exist_ok=True)
+    (own / "users.csv").write_text("user_id,event_time\nann,2026-01-01T00:00:00\n")
+    (own / "videos.csv").write_text("video_id,event_time\nv1,2026-01-01T00:00:00Z\n")
+    (own / "interactions.csv").write_text(
+        "user_id,video_id,kind,weight,event_time\nann,v1,view,1,2026-01-02T00:00:00Z\nann,v9,stare,-1,2026-01-02T01:00:00Z\n"
+    )
+    return "backbeat ingest tables own", workshop.command("ingest", "tables", "own")
+
+
 CASES = (
     Case("A missing file", _missing),
     Case("A truncated .npy", _truncated),
@@ -275,6 +287,9 @@ CASES = (
     Case("A pickle that asks for another class (it does not run)", _hostile),
     Case("Duplicate interactions", _duplicate),
     Case("Negative interactions", _negative),
+    Case(
+        "A team's own tables with a naive timestamp, an unknown id, an unknown kind and a negative weight", _own_tables
+    ),
     Case("An unknown model", _typed("train", "lightgnc")),
     Case("An unknown option", _typed("train", "mf", "--sed", "3")),
     Case("An unknown model setting", _typed("train", "mf", "--set", "learning_rat=0.1")),

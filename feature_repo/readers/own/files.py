@@ -107,7 +107,9 @@ def read_content(
             return _read_csv(file, table, known, problems)
         names = pq.read_schema(file).names
         wanted = [column for column in known_columns(names, known, place) if column not in unread]
-        return Content(pq.read_table(file, columns=wanted, partitioning=None), names, text=False, place=place)
+        content = pq.read_table(file, columns=wanted, partitioning=None)
+        content.validate(full=True)  # damaged pages decode to strings that are no text
+        return Content(content, names, text=False, place=place)
     except UnicodeDecodeError as error:
         reason = f"cannot be read: byte {error.start} is not UTF-8"
     except (pa.ArrowException, OSError, csv.Error) as error:

@@ -38,12 +38,16 @@ class Problem:
     """What to do about it."""
 
     def line(self) -> str:
-        """The problem in one line of text."""
+        """The problem in one line of text, with what is allowed and what to do."""
+        return f"{self.brief()}; allowed: {self.allowed}. {self.hint}"
+
+    def brief(self) -> str:
+        """Where it is, what it is, and examples."""
         where = f"{self.file}, column {self.column}" if self.column else self.file
         number = f" in {self.count:,} row{'s' * (self.count > 1)}" if self.rows else ""
         pairs = [f"row {row}: {value}" for row, value in zip(self.rows, self.values, strict=True)] if self.rows else []
         examples = f" ({', '.join(pairs or self.values)})" if self.values else ""
-        return f"{where}: {self.problem}{number}{examples}; allowed: {self.allowed}. {self.hint}"
+        return f"{where}: {self.problem}{number}{examples}"
 
 
 @dataclass
@@ -127,7 +131,7 @@ class TablesRefused(BadInput):
         super().__init__(
             subject,
             found=f"{len(problems)} problem{'s' * (len(problems) > 1)} in {files} file{'s' * (files > 1)}; "
-            f"{'the first: ' if len(problems) > 1 else ''}{problems[0].line().rstrip('.')}",
+            f"{'the first: ' if len(problems) > 1 else ''}{problems[0].brief()}",
             expected="files that hold the tables as their contract says",
             next_step=next_step,
         )

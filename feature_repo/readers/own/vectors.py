@@ -224,10 +224,15 @@ def _check_dtype(stored: str, spec: EmbeddingSpec, place: Place) -> None:
 
 def _read_lists(file: Path, spec: EmbeddingSpec, place: Place) -> pa.ChunkedArray | None:
     """The vectors of a Parquet file, ``[n]`` lists of float32, a block at a time; None where one is wrong."""
-    kind = pq.read_schema(file).field("vector").type
-    with pq.ParquetFile(file) as source:
-        blocks = (batch.column(0) for batch in source.iter_batches(_ROWS_AT_ONCE, columns=["vector"]))
-        return judge_lists(blocks, kind, spec, place)
+    try:
+        with pq.ParquetFile(file) as source:
+            kind = source.schema_arrow.field("vector").type
+            blocks = (batch.column(0) for batch in source.iter_batches(_ROWS_AT_ONCE, columns=["vector"]))
+            return judge_lists(blocks, kind, spec, place)
+    except (pa.ArrowException, OSError) as error:
+        reason = f"cannot be read: {str(error).splitlines()[0]}"
+        place.add(reason, allowed="a whole .parquet file", hint="write the file again", column="vector")
+        return None
 
 
 def judge_lists(

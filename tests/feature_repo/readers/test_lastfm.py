@@ -1,15 +1,18 @@
 """Reading Last.fm's listening counts and friends."""
 
+import json
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from contracts.errors import BadInput, NotFound
 from contracts.home import Home
 from contracts.settings import Settings
 from contracts.tables import check_table
 from feature_repo.apply import apply_features
+from feature_repo.commands import ingest
 from feature_repo.offline import write_snapshot
 from feature_repo.readers.lastfm import read_lastfm
 from feature_repo.readers.nominal import NOMINAL_SPLIT, NOMINAL_START
@@ -134,3 +137,13 @@ def test_the_published_data(public_data: Path, settings: Settings, home: Home) -
         applied = apply_features(settings, home)
     assert applied["snapshot"] == snapshot.id
     assert {"user_listens", "user_network_friend"} <= set(applied["views"]), "a snapshot without videos has features"
+
+
+def test_the_command(directory: Path, tmp_path: Path) -> None:
+    arguments = ["lastfm", str(directory), "--name", "friends", "--seed", "3", "--home", str(tmp_path / "home")]
+    shown = CliRunner().invoke(ingest, arguments)
+    assert shown.exit_code == 0, shown.output
+    assert "(friends): created" in shown.stdout
+    assert "validation           3" in shown.stdout
+    document = json.loads(CliRunner().invoke(ingest, [*arguments, "--json"]).stdout)
+    assert (document["outcome"], document["facts"]["seed"], document["tables"]["edges"]) == ("unchanged", 3, 4)

@@ -1,5 +1,6 @@
 """Reading MovieLens: the split by items, titles joined with plots, and the texts that are encoded."""
 
+import json
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -7,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from contracts.embeddings import EmbeddingSpec
 from contracts.errors import BadInput, NotFound
 from contracts.tables import check_table
+from feature_repo.commands import ingest
 from feature_repo.encoders.encoding import Fault, MediaItem
 from feature_repo.readers.movielens import PLOTS, read_movielens
 from feature_repo.readers.nominal import NOMINAL_SPLIT, NOMINAL_START
@@ -207,3 +210,12 @@ def test_the_published_data(public_data: Path) -> None:
     assert (facts["joined"], facts["plots"]) == (2990, 2987)
     days = (raw.tables["interactions"]["event_time"].to_numpy() - np.datetime64("2000-01-01")) // np.timedelta64(1, "D")
     assert np.bincount(days.astype(int)).tolist() == [529_952, 106_695, 296_870]
+
+
+def test_the_command_can_leave_the_texts_alone(directory: Path, tmp_path: Path) -> None:
+    arguments = ["movielens", str(directory), "--no-text", "--home", str(tmp_path / "home")]
+    shown = CliRunner().invoke(ingest, arguments)
+    assert shown.exit_code == 0, shown.output
+    assert "a name and the year 1" in shown.stdout
+    document = json.loads(CliRunner().invoke(ingest, [*arguments, "--json"]).stdout)
+    assert (document["facts"]["joined"], sorted(document["tables"])) == (4, ["interactions", "users", "videos"])

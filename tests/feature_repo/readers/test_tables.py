@@ -1,9 +1,11 @@
 """A team's own files: what arrives, what is converted, and that all that is wrong is found at once."""
 
 import json
+import random
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from contracts.clock import utc_now
@@ -486,6 +490,35 @@ def test_long_values_are_cut() -> None:
     assert shown(np.float32(0.5)) == "0.5"
 
 
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(chance=st.randoms(use_true_random=False))
+def test_damage_of_any_kind_is_refused_or_harmless(own: Any, chance: random.Random) -> None:
+    """Bytes changed, cut off, put in or taken out, anywhere in any file: a report, or a snapshot, nothing else."""
+    for name in {"users", "posts", "interactions", "music"}:
+        if (own.path / f"{name}.parquet").is_file():
+            own.to_csv(name)
+    file = chance.choice(sorted(path for path in own.path.iterdir() if path.is_file()))
+    whole = file.read_bytes()
+    at = chance.randrange(len(whole))
+    damaged = chance.choice(
+        [
+            whole[:at],
+            whole[:at] + bytes([chance.randrange(256)]) + whole[at + 1 :],
+            whole[:at] + bytes(chance.choices(b'",\n;-0Z:\x00\xff', k=3)) + whole[at:],
+            whole[:at] + whole[at + chance.randrange(1, 40) :],
+        ]
+    )
+    file.write_bytes(damaged)
+    try:
+        raw = read_tables(own.path)
+        for name, table in raw.tables.items():
+            check_table(name, table)
+    except BadInput:
+        pass
+    finally:
+        file.write_bytes(whole)
+
+
 # ── the command ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -525,18 +558,27 @@ def test_sound_files_become_a_snapshot(own: Any, tmp_path: Path) -> None:
     assert (again["snapshot"], again["outcome"]) == (document["snapshot"], "unchanged")
 
 
+def _naive(own: Any) -> None:
+    own.put("interactions", "event_time", pa.array(range(400)).cast(pa.timestamp("us")))
+
+
+def _half(own: Any) -> None:
+    own.put("embedding_visual", "vector", pa.array([[1.0] * 4] * 15, pa.list_(pa.float16())))
+
+
 @pytest.mark.parametrize(
-    ("name", "column", "value", "words"),
+    ("spoil", "words"),
     [
-        ("embedding_visual", "vector", [1.0], "another width than the 4 of the spec"),
-        ("interactions", "event_time", utc_now() + timedelta(hours=1), "in the future"),
-        ("listens", "user_id", "nobody", "an id that users does not have"),
+        (lambda own: own.spoil("embedding_visual", "vector", 0, [1.0]), "another width than the 4 of the spec"),
+        (_half, "dtype float16"),
+        (_naive, "naive timestamps"),
+        (lambda own: own.spoil("posts", "event_time", 0, utc_now() + timedelta(hours=1)), "in the future"),
+        (lambda own: own.spoil("listens", "user_id", 0, "nobody"), "an id that users does not have"),
     ],
+    ids=["width", "dtype", "naive", "future", "unknown"],
 )
-def test_hostile_input_through_the_command(
-    own: Any, tmp_path: Path, name: str, column: str, value: object, words: str
-) -> None:
-    own.spoil(name, column, 0, value)
+def test_hostile_input_through_the_command(own: Any, tmp_path: Path, spoil: Callable[[Any], None], words: str) -> None:
+    spoil(own)
     with pytest.raises(BadInput, match=words):
         run("tables", str(own.path), "--home", str(tmp_path / "home"))
     assert not (tmp_path / "home").exists()
