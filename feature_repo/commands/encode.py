@@ -20,7 +20,6 @@ def encode(
     available_from: Annotated[
         str | None, typer.Option(help="End of the weights' training: no vector counts as known before.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="For encoders that draw at random.")] = 0,
     beside: Annotated[bool, typer.Option("--beside", help="Keep embeddings of another spec; add these.")] = False,
     home: HomeOption = None,
     as_json: JsonOption = False,
@@ -50,7 +49,6 @@ def encode(
         frames=frames,
         batch=batch,
         threads=threads,
-        seed=seed,
         available_from=known_from,
     )
     done = encode_snapshot(place, Database(settings, place), encoder, options, entity=entity, beside=beside)

@@ -86,7 +86,6 @@ class EncoderOptions:
     """Items that go through the network at once."""
     threads: int = 1
     """Threads that decode media."""
-    seed: int = 0
     available_from: datetime | None = None
     """End of the weights' training: nothing made with them could be known before."""
 

@@ -18,6 +18,12 @@ POST_FRAMES = 3
 
 _MOST_PIXELS = 50_000_000
 _LONGEST_SOUND_S = 3600
+_CONTAINERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,mpegts,mpeg,asf,gif,h264,hevc,wav,w64,aiff,caf,mp3,flac,ogg,aac,amr"
+)
+"""No playlists: they make FFmpeg open whatever files and addresses they name."""
+_IMAGES = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+"""No formats that are programs, such as PostScript."""
 
 Picture = npt.NDArray[np.uint8]
 """RGB, ``[height, width, 3]``."""
@@ -52,7 +58,7 @@ def read_image(path: Path) -> Picture:
 
     _require_content(path)
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=_IMAGES) as image:
             if image.width * image.height > _MOST_PIXELS:
                 _refuse(path, f"{image.width} x {image.height} pixels", f"an image of at most {_MOST_PIXELS:,} pixels")
             upright: Any = ImageOps.exif_transpose(image)
@@ -186,7 +192,7 @@ def _opened(path: Path) -> Iterator[Any]:
 
     _require_content(path)
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), options={"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}) as container:
             yield container
     except (av.error.FFmpegError, ValueError) as error:
         _refuse(path, f"a medium that cannot be read ({error})", "a whole video or audio file", error)

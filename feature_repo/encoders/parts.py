@@ -1,5 +1,6 @@
 """What was encoded already: for each spec a directory of Parquet parts, each written whole."""
 
+import time
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +30,8 @@ PART = pa.schema(
 )
 """One row per encoded item. ``vector`` is null at a fault, and ``reason`` elsewhere; faults are not stored."""
 
+_ABANDONED_S = 3600
+
 Key = tuple[str, str]
 
 
@@ -50,6 +53,9 @@ class EncodedParts:
         """(id, content) → number of the part, row in it."""
         self.ids: set[str] = set()
         self._paths: list[Path] = []
+        for remains in self.directory.glob(".*.partial"):  # of a job that was killed while it wrote
+            if time.time() - remains.stat().st_mtime > _ABANDONED_S:
+                remains.unlink(missing_ok=True)
         for path in sorted(self.directory.glob("*.parquet")):
             try:
                 part = pq.read_table(path, columns=["id", "stamp", "content"])

@@ -105,8 +105,12 @@ def test_the_cache_can_be_lost_or_damaged(home: Home, database: Database, media:
     parts = sorted((home.cache / "encodings").rglob("*.parquet"))
     assert len(parts) == 1  # a batch is never split
     parts[0].write_bytes(parts[0].read_bytes()[:100])
+    fresh, old = (parts[0].parent / f".{name}.parquet.0.partial" for name in ("fresh", "old"))
+    fresh.touch(), old.touch()
+    os.utime(old, (1, 1))
     again = encode_snapshot(home, database, "grey", EncoderOptions())
     assert (again.encoded, again.snapshot) == (6, first.snapshot)
+    assert (fresh.exists(), old.exists()) == (True, False)  # another job may be writing the first
 
 
 def test_posts_are_encoded_from_images_and_clips(home: Home, database: Database, media: Path, asked: list[str]) -> None:
@@ -240,7 +244,13 @@ def test_unknown_encoders_and_entities_are_named() -> None:
     with pytest.raises(NotFound, match="entity of vggish 'post'"):
         encoder_for("vggish", "post")
     assert encoder_for("vggish", None)[1] == "music"
-    assert {name for name, encoder in ENCODERS.items() if encoder.name != name} == set()
+    for name, encoder in ENCODERS.items():
+        assert encoder.name == name
+    for name in ("handcrafted-image", "handcrafted-text", "music-content", "sentence-bert"):
+        encoder = ENCODERS[name]
+        encoding = encoder.build(EncoderOptions())
+        for entity in encoder.entities:
+            assert (encoding.spec(entity).entity, encoding.spec(entity).modality) == (entity, encoder.modality)
 
 
 def test_specs_do_not_mix(home: Home, database: Database, media: Path, asked: list[str]) -> None:

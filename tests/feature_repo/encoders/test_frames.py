@@ -212,6 +212,22 @@ def test_a_header_that_announces_more_frames_than_there_are(
         clip_frames(_cut(path, 0.8), 3)
 
 
+def test_playlists_and_programs_open_no_other_files(tmp_path: Path, grey_clip: Callable[..., Path]) -> None:
+    grey_clip(5, name="secret.mp4")
+    (tmp_path / "list.mp4").write_text("ffconcat version 1.0\nfile secret.mp4\n")
+    (tmp_path / "stream.mp4").write_text(
+        f"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\nfile://{tmp_path}/secret.mp4\n#EXT-X-ENDLIST\n"
+    )
+    (tmp_path / "page.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n")
+    for name in ("list.mp4", "stream.mp4"):
+        with pytest.raises(BadInput, match=f"{name}: found a medium that cannot be read"):
+            clip_frames(tmp_path / name, 1)
+        with pytest.raises(BadInput, match=f"{name}: found a medium that cannot be read"):
+            read_sound(tmp_path / name, 16_000)
+    with pytest.raises(BadInput, match=r"page\.png: found an image that cannot be read"):
+        read_image(tmp_path / "page.png")
+
+
 def test_too_large_images_and_too_long_sound_are_refused(
     tmp_path: Path, picture: Callable, sine: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
