@@ -26,6 +26,7 @@ from feature_repo.store import require_applied
 from feature_repo.views.builder import TYPES
 from feature_repo.views.catalogue import View, views_of
 from feature_repo.views.moments import MOMENT, MomentView, moment_views_of
+from feature_repo.views.sequences import instants
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -182,11 +183,12 @@ def _at_moments(
     """Features of a view that is computed at the moment, from its state at each moment, some rows at a time."""
     width = 1 if view.spec is None else view.spec.width
     parts: dict[str, list[pa.Array]] = {name: [] for name in names}
-    for part in asked.to_batches(max_chunksize=max(_BLOCK_FLOATS // width, 1024)):
-        block = pa.Table.from_batches([part])
+    size = max(_BLOCK_FLOATS // width, 1024)
+    for start in range(0, len(asked), size):
+        block = asked.slice(start, size)
         found = _joined(store, block, [f"{source}:{feature}" for feature, source in view.state.items()])
         state = {feature: found[f"{source}__{feature}"].combine_chunks() for feature, source in view.state.items()}
-        value = view.value(state, block[_INSTANT].cast(pa.int64()).to_numpy())
+        value = view.value(state, instants(block[_INSTANT]))
         for name in names:
             parts[name].append(value[name])
     return {f"{view.name}__{name}": pa.chunked_array(arrays) for name, arrays in parts.items()}

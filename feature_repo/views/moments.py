@@ -221,7 +221,8 @@ def on_demand(name: str, family: str, frame: "pd.DataFrame") -> "pd.DataFrame":
 
     Returns:
         Its features as ``<feature>``. One that has the name of a feature of its sources is there as
-        ``<name>__<feature>`` too: of those Feast drops the short name; of others it makes the long name itself.
+        ``<name>__<feature>`` too: of those Feast drops the short name; of others it makes the long name itself. So the
+        former can be had with ``full_feature_names=True`` only, as vectors of several views can in any case.
     """
     import pandas as pd
 

@@ -124,11 +124,13 @@ def test_views_of_a_moment_through_feast_alone_and_through_us(world: World, fami
         frame = pd.DataFrame({view.key: ids, "moment": instants, "event_timestamp": ours["moment"].to_pandas()})
         references = [f"{view.name}:{feature}" for feature in view.features]
         theirs = store.get_historical_features(frame, references, full_feature_names=True).to_arrow()
+        short = store.get_historical_features(frame, references).to_arrow() if family == "video_trend" else None
         states = world.ask([*dict.fromkeys(view.state.values())], view.key, ids, instants)
         for feature, kind in view.features.items():
             name = f"{view.name}__{feature}"
             mine = ours[name].to_pylist()
             assert mine == theirs[name].cast(ours[name].type).to_pylist(), kind
+            assert short is None or mine == short[feature].cast(ours[name].type).to_pylist(), "and by its short name"
             assert any(value is not None for value in mine)
         arrays = {f: states[f"{source}__{f}"].combine_chunks() for f, source in view.state.items()}
         value = (user_context if family == "user_context" else video_trend)(arrays, np.array(instants))
@@ -141,7 +143,8 @@ def test_blocks_do_not_change_a_value(world: World, monkeypatch: pytest.MonkeyPa
     end = microseconds(world.snapshot.split.train_until)
     ids = world.ids("user_id") * 60
     whole = world.ask([view.name], "user_id", ids, [end] * len(ids))
-    monkeypatch.setattr("feature_repo.historical._BLOCK_FLOATS", 1)
+    monkeypatch.setattr("feature_repo.historical._BLOCK_FLOATS", 1)  # a block is of 1,024 rows then
+    assert len(ids) > 1024
     assert world.ask([view.name], "user_id", ids, [end] * len(ids)).to_pylist() == whole.to_pylist()
 
 
@@ -220,6 +223,38 @@ def test_names_that_nobody_knows(world: World) -> None:
             historical_features(world.settings, world.home, wanted, request())
     with pytest.raises(BadInput, match="no views in it"):
         historical_features(world.settings, world.home, [], request())
+
+
+def test_revisions_have_views_of_their_own_and_services_the_one_in_use(home: Home, world: World) -> None:
+    spec = world.snapshot.embeddings["visual"]
+    second = spec.model_copy(update={"revision": "another"})
+    post = world.snapshot.embeddings["post_visual"]
+    other = post.model_copy(update={"revision": "another"})
+    keys = {f"visual@{second.digest[:8]}": second, f"post_visual@{other.digest[:8]}": other}
+    snapshot = world.snapshot.model_copy(update={"embeddings": world.snapshot.embeddings | keys})
+    views = views_of(world.home, snapshot)
+    assert views[second.view].path.name == f"embedding_visual@{second.digest[:8]}.parquet"
+    assert views[spec.view].path.name == "embedding_visual.parquet"
+    assert second.view not in service_views(world.home, snapshot, "m3csr_v1")
+    assert spec.view in service_views(world.home, snapshot, "m3csr_v1")
+    contexts = [
+        name for name in service_views(world.home, snapshot, "amae_v1") if name.startswith("user_context_visual_")
+    ]
+    assert f"user_context_visual_{post.digest[:8]}" in contexts
+    assert f"user_context_visual_{other.digest[:8]}" not in contexts
+    assert f"user_context_visual_{other.digest[:8]}" in moment_views_of(world.home, snapshot)
+
+
+@pytest.mark.parametrize("name", ["Friends", "a b", "x/../y", ""])
+def test_a_network_that_cannot_be_part_of_a_name(home: Home, world: World, name: str) -> None:
+    edges = read_table(world.home, world.snapshot, "edges")
+    renamed = edges.set_column(0, edges.schema.field("network"), pa.array([name] * len(edges)))
+    users = read_table(world.home, world.snapshot, "users")
+    raw = RawTables({"users": users, "edges": renamed}, {}, world.snapshot.split, "named", "test")
+    with home.writing("test"):
+        snapshot, _ = write_snapshot(home, raw)
+    with pytest.raises(BadInput, match="a name that no feature view can have"):
+        views_of(home, snapshot)
 
 
 def test_a_data_set_has_the_services_of_its_tables(
