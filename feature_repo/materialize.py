@@ -20,7 +20,7 @@ from feature_repo.materialization.check import changed_rows
 from feature_repo.materialization.memory import DEFAULT_MEMORY, chunk_bytes_below
 from feature_repo.materialization.online import OnlineView
 from feature_repo.materialization.run import run_materialization, spans_of, whole_spans
-from feature_repo.materialization.sources import largest_group, sources_of
+from feature_repo.materialization.sources import largest, sources_of
 from feature_repo.offline import current_snapshot, read_snapshot
 from feature_repo.store import applied_definitions, require_applied, servers_answer
 from feature_repo.stores.plan import plan, read_chunks
@@ -152,7 +152,7 @@ def dry_run(
         with servers_answer():
             missing = [] if force else spans_of(database, store, snapshot.id, names, until)
             spans = whole_spans(store, names, until) if force else missing
-            size = chunk_bytes_below(memory, largest_group(span.source for span in spans))
+            size = chunk_bytes_below(memory, *largest(span.source for span in spans))
             would = {name: {"rows": 0, "change": 0} for name in names}
             with progress("comparing feature views", len(spans)) as advance:
                 for span in spans:

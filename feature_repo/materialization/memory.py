@@ -13,9 +13,12 @@ DEFAULT_MEMORY: Final = 2 * 2**30
 
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 _COPIES = 8
-"""A chunk is there as it was read, sorted, packed, and as what the store's client makes of it; with room to spare."""
+"""A chunk is there as it was read, as it was gathered, packed, and as what the store's client makes of it."""
 _SMALLEST, _LARGEST = 2**18, 2**26
-_ROOM = 64 * 2**20
+_ROOM = 192 * 2**20
+"""What reading takes beside the chunk: slices of the file, and pages that the allocators keep."""
+_PLANNING, _PLANNED = 200, 64
+"""Bytes for each row of the file while a plan is made, and of what stays of it; both measured."""
 
 
 def parse_memory(text: str) -> int:
@@ -40,12 +43,13 @@ def memory_text(size: int) -> str:
     return f"{size / 2**30:.3g} GiB" if size >= 2**30 else f"{size / 2**20:,.0f} MiB"
 
 
-def chunk_bytes_below(memory: int, group_bytes: int) -> int:
+def chunk_bytes_below(memory: int, group_bytes: int, rows: int) -> int:
     """Size of the chunks with which a process stays below a memory cap.
 
     Args:
         memory: The cap, bytes.
-        group_bytes: The largest row group of the files to be read, which is decoded as a whole.
+        group_bytes: The largest row group of the files to be read.
+        rows: Rows of the longest file.
 
     Returns:
         Bytes of one chunk in Arrow's memory format.
@@ -53,14 +57,15 @@ def chunk_bytes_below(memory: int, group_bytes: int) -> int:
     Raises:
         BadInput: The cap leaves no room beside the libraries.
     """
-    needed = _resident() + _ROOM + 2 * group_bytes
-    chunk = (memory - needed) // _COPIES
-    if chunk < _SMALLEST:
+    resident, reading = _resident(), _PLANNED * rows + _ROOM + 2 * group_bytes
+    chunk = (memory - resident - reading) // _COPIES
+    needed = resident + max(_PLANNING * rows, reading + _COPIES * _SMALLEST)
+    if memory < needed:
         raise BadInput(
             "option --memory",
             found=memory_text(memory),
-            expected=f"at least {memory_text(needed + _COPIES * _SMALLEST + 2**20)} for these views: the libraries, "
-            "one row group and one chunk",
+            expected=f"at least {memory_text(needed + 2**20)} for these views: the libraries, the keys of the longest "
+            "table and one chunk",
             next_step="give it more, e.g. `backbeat features materialize --memory 2GiB`",
         )
     return min(chunk, _LARGEST)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from feature_repo.materialization.sources import ViewSource
-from feature_repo.quiet import quietly
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -38,15 +37,7 @@ class OnlineView:
         Returns:
             Number of rows that changed.
         """
-        if hasattr(self._inner, "write_table"):
-            return int(self._inner.write_table(self._config, self._source.view, table))
-        from feast import ValueType
-        from feast.utils import _convert_arrow_to_proto
-
-        rows = _convert_arrow_to_proto(table.combine_chunks(), self._source.view, {self._source.key: ValueType.STRING})
-        with quietly():
-            self._inner.online_write_batch(self._config, self._source.view, rows, None)
-        return len(rows)
+        return int(self._inner.write_table(self._config, self._source.view, table))
 
     def read(self, ids: Sequence[str], now: datetime) -> pa.Table:
         """Rows as a service gets them.
@@ -58,31 +49,11 @@ class OnlineView:
         Returns:
             The features and ``event_time``, in the order of the ids; nulls where there is no row.
         """
-        if hasattr(self._inner, "read_table"):
-            try:
-                return self._inner.read_table(self._config, self._source.view, list(ids), now=now)
-            except sqlite3.OperationalError:  # the store's file is gone, and its tables with it
-                return self._nothing(len(ids))
-        from feast.protos.feast.types.EntityKey_pb2 import EntityKey
-        from feast.protos.feast.types.Value_pb2 import Value
-
-        keys = [EntityKey(join_keys=[self._source.key], entity_values=[Value(string_val=i)]) for i in ids]
-        names = list(self._source.features)
         try:
-            rows = self._inner.online_read(self._config, self._source.view, keys, names)
-        except sqlite3.OperationalError:
+            return self._inner.read_table(self._config, self._source.view, list(ids), now=now)
+        except sqlite3.OperationalError:  # the store's file is gone, and its tables with it
             return self._nothing(len(ids))
-        columns = {n: [None if v is None else _plain(v[n]) for _, v in rows] for n in names}
-        return pa.table({**columns, "event_time": pa.array([t for t, _ in rows], pa.timestamp("us", "UTC"))})
 
     def _nothing(self, rows: int) -> pa.Table:
         columns = {name: pa.nulls(rows) for name in self._source.features}
         return pa.table({**columns, "event_time": pa.nulls(rows, pa.timestamp("us", "UTC"))})
-
-
-def _plain(value: Any) -> Any:
-    kind = value.WhichOneof("val")
-    if kind is None:
-        return None
-    found = getattr(value, kind)
-    return list(found.val) if kind.endswith("list_val") else found

@@ -18,7 +18,7 @@ from feature_repo.materialization.check import changed_rows, check_sample, is_on
 from feature_repo.materialization.memory import DEFAULT_MEMORY, chunk_bytes_below
 from feature_repo.materialization.online import OnlineView
 from feature_repo.materialization.registry import record_interval
-from feature_repo.materialization.sources import EPOCH, ViewSource, largest_group, sources_of
+from feature_repo.materialization.sources import EPOCH, ViewSource, largest, sources_of
 from feature_repo.materialization.watermarks import online_views, set_watermark
 from feature_repo.offline import read_snapshot
 from feature_repo.store import applied_definitions, require_applied, servers_answer
@@ -127,7 +127,7 @@ class _Work:
         kept = run.checkpoint if run.checkpoint.get("definitions") == self._definitions else {}
         sources = sources_of(store, run.subjects)
         memory = int(run.parameters.get("memory", DEFAULT_MEMORY))
-        allowed = chunk_bytes_below(memory, largest_group(sources))
+        allowed = chunk_bytes_below(memory, *largest(sources))
         self._chunk_bytes = min(allowed, kept.get("chunk_bytes", allowed))
         self._views: dict[str, _Progress] = {name: _Progress(**view) for name, view in kept.get("views", {}).items()}
         self._chunks: dict[str, int] = {}

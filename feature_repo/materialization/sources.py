@@ -18,7 +18,7 @@ from feature_repo.raw_tables import microseconds
 if TYPE_CHECKING:
     from feast import FeatureStore
 
-__all__ = ["EPOCH", "ViewSource", "known_times", "largest_group", "newest", "sources_of"]
+__all__ = ["EPOCH", "ViewSource", "known_times", "largest", "newest", "sources_of"]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TIMES = ("event_time", "ingested_at")
@@ -74,13 +74,14 @@ def known_times(table: pa.Table | pa.RecordBatch) -> npt.NDArray[np.int64]:
     return np.asarray(np.maximum.reduce(times))
 
 
-def largest_group(sources: Iterable[ViewSource]) -> int:
-    """Bytes of the largest row group of some files, uncompressed."""
-    sizes = [0]
+def largest(sources: Iterable[ViewSource]) -> tuple[int, int]:
+    """Bytes of the largest row group of some files, uncompressed, and rows of the longest file."""
+    groups, rows = [0], [0]
     for source in sources:
         metadata = pq.read_metadata(source.path)
-        sizes += [metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups)]
-    return max(sizes)
+        groups += [metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups)]
+        rows.append(metadata.num_rows)
+    return max(groups), max(rows)
 
 
 def sources_of(store: "FeatureStore", names: Sequence[str] | None = None) -> list[ViewSource]:

@@ -31,11 +31,11 @@ def test_sizes_for_people() -> None:
 
 
 def test_more_memory_gives_larger_chunks_up_to_a_bound() -> None:
-    sizes = [chunk_bytes_below(memory * 2**30, 0) for memory in (2, 4, 100)]
+    sizes = [chunk_bytes_below(memory * 2**30, 0, 0) for memory in (2, 4, 100)]
     assert sizes == sorted(sizes)
-    assert sizes[-1] == chunk_bytes_below(200 * 2**30, 0)
+    assert sizes[-1] == chunk_bytes_below(200 * 2**30, 0, 0)
     with pytest.raises(BadInput, match=r"option --memory: found 1 MiB; expected at least [\d,.]+ [MG]iB for these"):
-        chunk_bytes_below(2**20, 0)
+        chunk_bytes_below(2**20, 0, 0)
 
 
 SCRIPT = """
@@ -70,7 +70,7 @@ def test_a_view_larger_than_the_cap_leaves_room_for_stays_below_it(
 
     spec = current_snapshot(ready[1]).embeddings["visual"]
     width, group = spec.width, 2_560_000 // spec.width
-    rows = 20 * group
+    rows = 13 * group
     rng = np.random.default_rng(0)
     path, moment = tmp_path / "wide.parquet", pa.scalar(utc_now(), TIMESTAMP)
     values = pa.array(rng.random(group * width, np.float32))
@@ -83,8 +83,8 @@ def test_a_view_larger_than_the_cap_leaves_room_for_stays_below_it(
         for begin in range(0, rows, group):
             ids = pa.array([f"v{number:07}" for number in range(begin, begin + group)])
             writer.write_table(pa.table([ids, lists, times, times], schema=schema))
-    assert path.stat().st_size > 200 * 2**20
-    cap = 640 * 2**20
+    assert path.stat().st_size > 120 * 2**20
+    cap = 704 * 2**20
     command = [sys.executable, "-c", SCRIPT, str(ready[1].root), str(path), spec.view, str(cap)]
     told = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     peak, written, chunks = (int(number) for number in told)
