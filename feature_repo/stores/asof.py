@@ -33,7 +33,8 @@ from feast.saved_dataset import SavedDatasetStorage
 from contracts.errors import BadInput, NotFound
 from contracts.files import file_written_whole
 from feature_repo.raw_tables import microseconds
-from feature_repo.stores.search import as_of, as_of_rows, gather, instants, newest_rows
+from feature_repo.stores.join import SourceJoin
+from feature_repo.stores.search import as_of, gather, instants, newest_rows
 
 __all__ = [
     "OFFLINE_STORE_TYPE",
@@ -118,8 +119,24 @@ class AsOfOfflineStore(OfflineStore):  # type: ignore[misc]
 
     supports_filter_by_created_timestamp = True  # and never does otherwise
 
-    @staticmethod
+    @classmethod
+    def joined(cls, config: RepoConfig, join: SourceJoin, keys: pa.Table, moments: Any) -> list[pa.ChunkedArray]:
+        """The features of one view for some requests; a subclass may find them elsewhere than in this process.
+
+        Args:
+            config: Feast's configuration.
+            join: Which file and columns.
+            keys: The entities asked for, ``[n]``.
+            moments: When, in microseconds since 1970, ``[n]``.
+
+        Returns:
+            A column per feature of the join, ``[n]`` each.
+        """
+        return join.of(keys, moments).columns
+
+    @classmethod
     def get_historical_features(
+        cls,
         config: RepoConfig,
         feature_views: list[FeatureView],
         feature_refs: list[str],
@@ -157,9 +174,10 @@ class AsOfOfflineStore(OfflineStore):  # type: ignore[misc]
             moments = instants(request[moment])
             for view in feature_views:
                 features = wanted[view.projection.name_to_use()]
-                columns = _join(config, view, features, request, moments)
+                join = _join_of(config, view, features, request.column_names)
+                columns = cls.joined(config, join, request.select(list(dict.fromkeys(join.asked))), moments)
                 prefix = f"{view.projection.name_alias or view.name}__" if full_feature_names else ""
-                for feature, column in columns.items():
+                for feature, column in zip(features, columns, strict=True):
                     table = table.append_column(prefix + feature, column)
             return table
 
@@ -303,38 +321,35 @@ def _features_of(view: FeatureView, refs: Sequence[str]) -> list[str]:
     return [feature for owner, _, feature in (ref.partition(":") for ref in refs) if owner == name]
 
 
-def _join(
-    config: RepoConfig, view: FeatureView, features: Sequence[str], request: pa.Table, moments: Any
-) -> dict[str, pa.ChunkedArray]:
+def _join_of(config: RepoConfig, view: FeatureView, features: Sequence[str], columns: Sequence[str]) -> SourceJoin:
+    """What is to be joined for a view, by columns of its file and of a request that has some columns.
+
+    Raises:
+        BadInput: The request lacks one of the view's keys.
+    """
     source = view.batch_source
-    path = source_file(source, config.repo_path)
     stored = {new: old for old, new in (source.field_mapping or {}).items()}
     join_keys = {
         column.name: view.projection.join_key_map.get(column.name, column.name) for column in view.entity_columns
     }
     join_keys.pop(DUMMY_ENTITY_ID, None)
     for key, asked in join_keys.items():
-        if asked not in request.column_names:
+        if asked not in columns:
             raise BadInput(
                 f"entities for {view.name}",
-                found=f"columns {', '.join(request.column_names)}",
+                found=f"columns {', '.join(columns)}",
                 expected=f"a column {asked} with its {key}",
                 next_step=f"add {asked} to the entity data frame",
             )
-    times = [source.timestamp_field, *filter(None, [source.created_timestamp_column])]
-    keys = [stored.get(key, key) for key in join_keys]
-    columns = [stored.get(feature, feature) for feature in features]
-    table = pq.read_table(path, columns=list(dict.fromkeys([*keys, *times, *columns])))
-    event, *known = (instants(table[name]) for name in times)
-    rows = as_of_rows(
-        [table[key] for key in keys],
-        event,
-        known[0] if known else None,
-        [request[asked] for asked in join_keys.values()],
-        moments,
-        view.ttl,
+    return SourceJoin(
+        path=source_file(source, config.repo_path),
+        keys=tuple(stored.get(key, key) for key in join_keys),
+        asked=tuple(join_keys.values()),
+        event_time=source.timestamp_field,
+        known=source.created_timestamp_column or None,
+        features=tuple(stored.get(feature, feature) for feature in features),
+        ttl=view.ttl,
     )
-    return {feature: gather(table[column], rows) for feature, column in zip(features, columns, strict=True)}
 
 
 def _read(config: RepoConfig, source: DataSource, columns: Sequence[str | None]) -> pa.Table:

@@ -5,7 +5,9 @@ Feast's local engine reads the whole source, and turns every value into a Python
 other stores get the rows in Feast's way, chunk by chunk. Views that Feast has to transform are left to its engine.
 """
 
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final, Literal
 
 import pyarrow as pa
@@ -19,8 +21,8 @@ from feast.utils import _convert_arrow_to_proto
 
 from contracts.tables import TIMESTAMP
 from feature_repo.stores.asof import source_file
-from feature_repo.stores.plan import Chunk, Plan, plan, read_chunk, read_chunks
-from feature_repo.stores.rows import ColumnarOnlineStore
+from feature_repo.stores.plan import Chunk, Plan, ahead, plan, read_chunk, read_chunks
+from feature_repo.stores.rows import ColumnarOnlineStore, pack_table
 
 __all__ = [
     "ENGINE_TYPE",
@@ -76,8 +78,8 @@ class ChunkedComputeEngine(LocalComputeEngine):  # type: ignore[misc]
             chosen = plan_view(self.repo_config, view, start, _aware(task.end_time), self._chunk_bytes)
             if view.online and self.online_store is not None:
                 bar = task.tqdm_builder(len(chosen.rows)) if task.tqdm_builder else None
-                for chunk, table in read_chunks(chosen):
-                    self._write(view, view_rows(view, table, chosen))
+                for chunk, write in ahead(self._writers(view, chosen)):
+                    write()
                     if bar is not None:
                         bar.update(chunk.rows)
                 if bar is not None:
@@ -86,17 +88,26 @@ class ChunkedComputeEngine(LocalComputeEngine):  # type: ignore[misc]
             return LocalMaterializationJob(job_id=job_id, status=MaterializationJobStatus.ERROR, error=error)
         return LocalMaterializationJob(job_id=job_id, status=MaterializationJobStatus.SUCCEEDED)
 
-    def _write(self, view: FeatureView, table: pa.Table) -> None:
+    def _writers(self, view: FeatureView, plan: Plan) -> Iterator[tuple[Chunk, Callable[[], Any]]]:
+        """What is left to do for each chunk once it is read and packed."""
         store, config = self.online_store, self.repo_config
-        if isinstance(store, ColumnarOnlineStore) and len(view.entity_columns) == 1:
-            store.write_table(config, view, table)
-            return
-        source = view.batch_source
+        columnar = isinstance(store, ColumnarOnlineStore) and len(view.entity_columns) == 1
+        for chunk, table in read_chunks(plan):
+            rows = view_rows(view, table, plan)
+            if columnar:
+                yield chunk, partial(store.store_rows, config, view, pack_table(view, rows))
+            else:
+                yield chunk, partial(self._write_as_feast_does, view, rows)
+
+    def _write_as_feast_does(self, view: FeatureView, table: pa.Table) -> None:
+        config, source = self.repo_config, view.batch_source
         names = {"event_time": source.timestamp_field, "ingested_at": source.created_timestamp_column}
-        table = table.rename_columns([names.get(name) or name for name in table.column_names])
+        table = table.rename_columns([names.get(name) or name for name in table.column_names]).combine_chunks()
         keys = {column.name: column.dtype.to_value_type() for column in view.entity_columns}
         for batch in table.to_batches(max_chunksize=config.materialization_config.online_write_batch_size or 10_000):
-            store.online_write_batch(config, view, _convert_arrow_to_proto(batch, view, keys), None)
+            self.online_store.online_write_batch(
+                config, view, _convert_arrow_to_proto(batch, view, keys), lambda _: None
+            )
 
 
 def plan_view(

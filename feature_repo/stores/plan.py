@@ -7,11 +7,12 @@ job that was cut short goes on at the number it had reached.
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,9 +24,11 @@ from contracts.errors import BadInput, NotFound
 from feature_repo.raw_tables import microseconds
 from feature_repo.stores.search import gather, instants, newest_rows
 
-__all__ = ["Chunk", "Plan", "plan", "read_chunk", "read_chunks"]
+__all__ = ["Chunk", "Plan", "ahead", "plan", "read_chunk", "read_chunks"]
 
-_SLICE_BYTES = 16 * 1024 * 1024
+Item = TypeVar("Item")
+
+_SLICE_BYTES = 32 * 1024 * 1024
 _BUFFER_BYTES = 1024 * 1024
 _SAMPLE_ROWS = 256
 
@@ -180,6 +183,15 @@ def read_chunks(plan: Plan, first: int = 0) -> Iterator[tuple[Chunk, pa.Table]]:
         expected=f"{plan.chunks[number].rows}: the file has changed since the plan was made",
         next_step="run `backbeat features materialize` again",
     )
+
+
+def ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """The same items, the next one made in a thread while the caller is busy with this one."""
+    with ThreadPoolExecutor(max_workers=1) as worker:
+        coming = worker.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = worker.submit(next, items, None)
+            yield item
 
 
 def _opened(path: Path) -> pq.ParquetFile:

@@ -69,8 +69,8 @@ local row, at, written = {'', time_field, '', known_field, ''}, 4 + features, 0
 for j = 1, features do row[4 + 2 * j] = ARGV[4 + j] end
 for i = 1, #KEYS do
   local key, time, known = KEYS[i], ARGV[at + 1], ARGV[at + 2]
-  local old = call('HMGET', key, time_field, known_field)
-  if not (old[1] and older(known, old[1], old[2])) then
+  local old = call('HGET', key, time_field)
+  if not (old and older(known, old, call('HGET', key, known_field))) then
     row[1], row[3], row[5] = key, time, known
     for j = 1, features do row[5 + 2 * j] = ARGV[at + 2 + j] end
     call('HSET', unpack(row))
