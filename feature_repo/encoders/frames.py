@@ -22,6 +22,7 @@ _CONTAINERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,mpegts,mpeg,asf,gif,h264,hevc,wav,w64,aiff,caf,mp3,flac,ogg,aac,amr"
 )
 """No playlists: they make FFmpeg open whatever files and addresses they name."""
+_SEEKABLE = {"mp4", "mov", "matroska", "webm"}
 _IMAGES = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 """No formats that are programs, such as PostScript."""
 
@@ -49,7 +50,7 @@ def item_frames(item: MediaItem, frames: int) -> list[Picture]:
 
 
 def read_image(path: Path) -> Picture:
-    """An image file as RGB, turned as its orientation tag says.
+    """An image file as RGB on white, turned as its orientation tag says.
 
     Raises:
         BadInput: It is missing, damaged, cut short, too large or no image.
@@ -62,6 +63,11 @@ def read_image(path: Path) -> Picture:
             if image.width * image.height > _MOST_PIXELS:
                 _refuse(path, f"{image.width} x {image.height} pixels", f"an image of at most {_MOST_PIXELS:,} pixels")
             upright: Any = ImageOps.exif_transpose(image)
+            if upright.mode.startswith("I;16"):
+                return np.repeat((np.asarray(upright) >> 8).astype(np.uint8)[..., None], 3, axis=2)
+            if upright.has_transparency_data:
+                paper = Image.new("RGBA", upright.size, "white")
+                upright = Image.alpha_composite(paper, upright.convert("RGBA"))
             return np.asarray(upright.convert("RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         _refuse(path, f"an image that cannot be read ({error})", "a whole image file", error)
@@ -78,10 +84,11 @@ def uniform_positions(total: int, count: int) -> npt.NDArray[np.int64]:
 
 
 def clip_frames(path: Path, count: int) -> list[Picture]:
-    """Evenly spread frames of a video, the first and the last among them.
+    """Evenly spread frames of a video, the first and the last among them, turned as its display matrix says.
 
-    The packets are counted without decoding them, then only what is needed to reach the chosen frames is decoded,
-    from the key frame before each.
+    The packets are counted without decoding them. In containers whose index is by presentation time (mp4, mov,
+    Matroska) only what is needed to reach the chosen frames is then decoded, from the key frame before each; elsewhere
+    everything up to the last of them.
 
     Raises:
         Absent: The file has no video stream.
@@ -91,6 +98,7 @@ def clip_frames(path: Path, count: int) -> list[Picture]:
         if not container.streams.video:
             raise Absent(path, found="no video stream", expected="a clip with pictures", next_step="skip it")
         stream = container.streams.video[0]
+        _require_decoder(path, stream)
         stream.codec_context.options = {"err_detect": "explode"}
         packets = [
             (packet.pts, packet.is_keyframe)
@@ -99,7 +107,7 @@ def clip_frames(path: Path, count: int) -> list[Picture]:
         ]
         if not packets or len(packets) < stream.frames:
             _refuse(path, f"{len(packets)} frames", f"the {stream.frames or 'one or more'} that its header announces")
-        if any(pts is None for pts, _ in packets):
+        if any(pts is None for pts, _ in packets) or not _SEEKABLE & set(container.format.name.split(",")):
             return _by_number(path, len(packets), count)
         times = np.sort(np.array([pts for pts, _ in packets], np.int64))
         keys = np.sort(np.array([pts for pts, key in packets if key], np.int64))
@@ -114,26 +122,42 @@ def clip_frames(path: Path, count: int) -> list[Picture]:
                 shown = None
             while shown is None or shown[0] < wanted:
                 frame = next(frames, None)
-                if frame is None or frame.is_corrupt:
+                if frame is None or frame.is_corrupt or frame.pts is None:
                     _refuse(path, f"a damaged or missing frame at {wanted}", "frames that can be decoded")
                 if frame.pts >= wanted:
-                    shown = frame.pts, frame.to_ndarray(format="rgb24")
+                    shown = frame.pts, _upright(frame)
             pictures.append(shown[1])
         return pictures
 
 
 def _by_number(path: Path, total: int, count: int) -> list[Picture]:
-    """For containers that state no presentation times: count the frames while decoding all of them."""
+    """Count the frames while decoding them."""
     positions = uniform_positions(total, count)
     wanted = set(positions.tolist())
     found: dict[int, Picture] = {}
     with _opened(path) as container:
+        container.streams.video[0].codec_context.options = {"err_detect": "explode"}
         for number, frame in enumerate(container.decode(video=0)):
+            if frame.is_corrupt:
+                _refuse(path, f"a damaged frame {number}", "frames that can be decoded")
             if number in wanted:
-                found[number] = frame.to_ndarray(format="rgb24")
+                found[number] = _upright(frame)
+            if number == max(wanted):
+                break
     if wanted - set(found):
         _refuse(path, f"frame {min(wanted - set(found))} missing", f"{total} frames that can be decoded")
     return [found[position] for position in positions.tolist()]
+
+
+def _upright(frame: Any) -> Picture:
+    """RGB pixels of a frame, turned by whole quarters as phones ask for."""
+    pixels: Picture = np.rot90(frame.to_ndarray(format="rgb24"), round((frame.rotation or 0) / 90))
+    return pixels
+
+
+def _require_decoder(path: Path, stream: Any) -> None:
+    if stream.codec_context is None:
+        _refuse(path, "a codec that is not known", "a whole video or audio file")
 
 
 def read_sound(path: Path, rate: int) -> npt.NDArray[np.float32]:
@@ -156,6 +180,7 @@ def read_sound(path: Path, rate: int) -> npt.NDArray[np.float32]:
         if not container.streams.audio:
             raise Absent(path, found="no audio stream", expected="a clip with sound", next_step="skip it")
         stream = container.streams.audio[0]
+        _require_decoder(path, stream)
         resampler = av.AudioResampler(format="flt", layout="mono", rate=rate)
         for frame in container.decode(stream):
             if frame.is_corrupt:

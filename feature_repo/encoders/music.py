@@ -89,12 +89,13 @@ def _content(item: MediaItem) -> tuple[float, float, float]:
 
 def tempo_of(sound: Samples, rate: int = _RATE) -> float:
     """Beats per minute of mono sound ``[samples]`` by beat tracking (Ellis 2007); NaN where there is no beat."""
-    import librosa
+    from librosa.beat import beat_track
+    from librosa.onset import onset_strength
 
-    envelope = librosa.onset.onset_strength(y=sound, sr=rate, hop_length=_HOP)
+    envelope = onset_strength(y=sound, sr=rate, hop_length=_HOP)
     if not envelope.size or float(envelope.max()) < 1e-3:
         return float("nan")
-    tempo, beats = librosa.beat.beat_track(onset_envelope=envelope, sr=rate, hop_length=_HOP)
+    tempo, beats = beat_track(onset_envelope=envelope, sr=rate, hop_length=_HOP)
     return float(np.ravel(tempo)[0]) if len(beats) > 1 else float("nan")
 
 
@@ -116,21 +117,26 @@ def pitch_of(sound: Samples, rate: int = _RATE) -> float:
 
 def mode_of(sound: Samples, rate: int = _RATE) -> float:
     """How major rather than minor: best correlation of the chroma with the 12 major key profiles less that with the
-    minor ones, -2 to 2."""
+    minor ones, -2 to 2; NaN where no tone stands out."""
     import librosa
 
     chroma = librosa.feature.chroma_stft(y=sound, sr=rate, n_fft=4096, hop_length=_HOP, tuning=0.0).mean(1)
+    if not chroma.max() > 0 or chroma.std() < 0.02 * chroma.mean():
+        return float("nan")
     return _best_key(chroma, _MAJOR) - _best_key(chroma, _MINOR)
 
 
 def mood_of(sound: Samples, tempo: float, rate: int = _RATE) -> str | None:
-    """One of ``MOODS``; None for silence. A heuristic, see the module."""
+    """One of ``MOODS``; None for silence and for sound without tones. A heuristic, see the module."""
+    sound = sound - np.mean(sound, dtype=np.float64).astype(np.float32)  # a constant is not heard
     loudness = float(_decibel(np.sqrt(np.mean(np.square(sound, dtype=np.float64)))))
     if loudness < _QUIET_DB or len(sound) < rate:
         return None
     aroused = loudness > _AROUSED_DB and (np.isnan(tempo) or tempo > _AROUSED_BPM)
-    positive = mode_of(sound, rate) >= 0
-    return MOODS[{(False, True): 0, (True, True): 1, (False, False): 2, (True, False): 3}[bool(aroused), positive]]
+    mode = mode_of(sound, rate)
+    if np.isnan(mode):
+        return None
+    return MOODS[{(False, True): 0, (True, True): 1, (False, False): 2, (True, False): 3}[bool(aroused), mode >= 0]]
 
 
 def _best_key(chroma: npt.NDArray[Any], profile: tuple[float, ...]) -> float:

@@ -25,6 +25,7 @@ _FFT = 512
 _LOWEST_HZ, _HIGHEST_HZ = 125.0, 7500.0
 _FLOOR = 0.01
 _PATCH = 96  # frames, 0.96 s
+_BLOCK_PATCHES = 32
 
 
 class Vggish(nn.Module):
@@ -65,7 +66,7 @@ class Vggish(nn.Module):
 
 
 class VggishEncoding:
-    """The mean over all patches of a clip's or a piece of music's sound. Sound below 0.96 s is padded with silence.
+    """The mean over all patches of a clip's or a piece of music's sound. Sound below 0.975 s is padded with silence.
 
     Args:
         options: Weights and device.
@@ -129,14 +130,22 @@ def _load(item: MediaItem) -> torch.Tensor:
 
 
 def log_mel_patches(sound: npt.NDArray[np.float32]) -> torch.Tensor:
-    """Mono sound at 16 kHz ``[samples]`` → patches ``[n, 96, 64]`` of log-mel frames, at least one."""
+    """Mono sound at 16 kHz ``[samples]`` → patches ``[n, 96, 64]`` of log-mel frames, at least one.
+
+    Less than the 15,600 samples of one patch are padded with silence.
+    """
     shortest = _WINDOW + (_PATCH - 1) * _HOP
     samples = torch.from_numpy(np.array(sound, np.float32))
     samples = functional.pad(samples, (0, max(shortest - len(samples), 0)))
-    frames = samples.unfold(0, _WINDOW, _HOP) * torch.hann_window(_WINDOW, periodic=True)
-    spectrum = torch.fft.rfft(frames, _FFT).abs()
-    mel = torch.log(spectrum @ torch.from_numpy(mel_filterbank()).float() + _FLOOR)
-    return mel[: len(mel) // _PATCH * _PATCH].view(-1, _PATCH, BANDS)
+    frames = samples.unfold(0, _WINDOW, _HOP)
+    frames = frames[: len(frames) // _PATCH * _PATCH]
+    window, weights = torch.hann_window(_WINDOW, periodic=True), torch.from_numpy(mel_filterbank()).float()
+    block = _BLOCK_PATCHES * _PATCH  # the spectra of an hour would take gigabytes
+    mel = [
+        torch.log(torch.fft.rfft(frames[start : start + block] * window, _FFT).abs() @ weights + _FLOOR)
+        for start in range(0, len(frames), block)
+    ]
+    return torch.cat(mel).view(-1, _PATCH, BANDS)
 
 
 @cache

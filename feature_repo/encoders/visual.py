@@ -81,8 +81,8 @@ class VisualEncoding:
             modality="visual",
             encoder=self._encoder,
             revision=self._revision,
-            preprocessing=f"{pictures}; RGB; {size} (bilinear, antialiased); ImageNet mean and deviation; "
-            f"{_OUTPUTS[self._encoder]}; mean over pictures",
+            preprocessing=f"{pictures}; upright RGB on white; {size} (bilinear, antialiased); "
+            f"ImageNet mean and deviation; {_OUTPUTS[self._encoder]}; mean over pictures",
             width=self._width,
             dtype="float32",
             normalisation="none",

@@ -35,32 +35,70 @@ def test_uniform_frames_cross_key_frames(grey_clip: Callable[..., Path]) -> None
     assert np.allclose(_levels(clip_frames(grey_clip(5), 9)), np.arange(9) * 4 // 8, atol=0.3)
 
 
-def test_b_frames_come_in_the_order_they_are_shown(tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv", "ts", "avi", "h264"])
+@pytest.mark.parametrize(("gop", "between"), [(1, 0), (5, 1), (12, 3), (250, 2)])
+def test_frames_are_those_of_a_full_decode(tmp_path: Path, suffix: str, gop: int, between: int) -> None:
+    """In every container, with key frames near and far and with frames that are stored out of order."""
     import av
 
-    path = tmp_path / "b.mp4"
+    path = tmp_path / f"clip.{suffix}"
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=10, options={"bf": "3", "g": "12", "qp": "4"})
+        stream = container.add_stream("libx264", rate=10, options={"bf": str(between), "g": str(gop), "qp": "4"})
         stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
         for number in range(30):
             frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 10 + 8 * number, np.uint8), format="rgb24")
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
-    assert np.allclose(_levels(clip_frames(path, 7)), uniform_positions(30, 7), atol=0.3)
+    for count in (1, 3, 7):
+        assert np.allclose(_levels(clip_frames(path, count)), uniform_positions(30, count), atol=0.3)
 
 
-def test_a_container_without_presentation_times(tmp_path: Path, grey_clip: Callable[..., Path]) -> None:
+def test_a_clip_is_turned_as_phones_ask_for(tmp_path: Path) -> None:
+    """A quarter turn clockwise, written into the matrix of the track's header."""
+    pixels = np.zeros((32, 64, 3), np.uint8)
+    pixels[:, :32] = 255
+    write_clip(tmp_path / "flat.mp4", [pixels] * 3)
+    whole = bytearray((tmp_path / "flat.mp4").read_bytes())
+    start = whole.index(b"tkhd") + 4 + 40
+    turned = [0, 0x10000, 0, -0x10000, 0, 0, 0, 0, 0x40000000]
+    whole[start : start + 36] = b"".join(number.to_bytes(4, "big", signed=True) for number in turned)
+    (tmp_path / "phone.mp4").write_bytes(whole)
+    picture = clip_frames(tmp_path / "phone.mp4", 1)[0]
+    assert picture.shape == (64, 32, 3)
+    assert picture[:30].min() > 200  # what was on the left is on top
+    assert picture[34:].max() < 50
+
+
+def test_pictures_with_more_than_eight_bits_or_with_holes(tmp_path: Path) -> None:
+    from PIL import Image
+
+    deep = np.array([[0, 0x8000, 0xFFFF]], np.uint16)
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    assert read_image(tmp_path / "deep.png")[0, :, 0].tolist() == [0, 0x80, 0xFF]
+    hidden = np.array([[[255, 0, 0, 0], [255, 0, 0, 255]]], np.uint8)
+    Image.fromarray(hidden, "RGBA").save(tmp_path / "holes.png")
+    assert read_image(tmp_path / "holes.png").tolist() == [[[255, 255, 255], [255, 0, 0]]]
+
+
+def test_an_unknown_codec_is_refused(tmp_path: Path, sine: Callable) -> None:
     import av
 
-    path = tmp_path / "raw.h264"
-    with av.open(str(path), "w", format="h264") as container:
-        stream = container.add_stream("libx264", rate=10, options={"qp": "4"})
-        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
-        for number in range(20):
-            frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 10 + 8 * number, np.uint8), format="rgb24")
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    assert np.allclose(_levels(clip_frames(path, 3)), [0, 9, 19], atol=0.3)
+    with av.open(str(tmp_path / "clip.mov"), "w") as container:
+        video, sound = container.add_stream("libx264", rate=10), container.add_stream("pcm_s16le", rate=16_000)
+        video.width, video.height, video.pix_fmt, sound.layout = 64, 64, "yuv420p", "mono"
+        for _ in range(5):
+            container.mux(video.encode(av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")))
+        container.mux(video.encode())
+        samples = av.AudioFrame.from_ndarray(np.zeros((1, 1600), np.int16), "s16", "mono")
+        samples.sample_rate = 16_000
+        container.mux(sound.encode(samples))
+        container.mux(sound.encode())
+    whole = (tmp_path / "clip.mov").read_bytes()
+    (tmp_path / "strange.mov").write_bytes(whole.replace(b"avc1", b"zzzz").replace(b"sowt", b"yyyy"))
+    with pytest.raises(BadInput, match=r"strange\.mov: found a codec that is not known"):
+        clip_frames(tmp_path / "strange.mov", 3)
+    with pytest.raises(BadInput, match=r"strange\.mov: found a codec that is not known"):
+        read_sound(tmp_path / "strange.mov", 16_000)
 
 
 def test_equal_clips_have_equal_bytes(tmp_path: Path, picture: Callable, sine: Callable) -> None:

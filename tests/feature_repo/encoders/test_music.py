@@ -58,6 +58,8 @@ def test_silence_and_noise_have_no_pitch_and_silence_no_tempo() -> None:
     assert np.isnan(pitch_of(silence[:100]))
     assert np.isnan(tempo_of(silence))
     assert mood_of(silence, float("nan")) is None
+    assert mood_of(silence + np.float32(0.5), float("nan")) is None  # a constant is no sound
+    assert np.isnan(mode_of(silence))
 
 
 def test_major_and_minor_are_told_apart() -> None:

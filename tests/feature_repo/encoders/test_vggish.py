@@ -83,6 +83,16 @@ def test_short_sound_is_one_patch_and_an_incomplete_one_is_dropped(sine: Callabl
     assert torch.allclose(log_mel_patches(np.zeros(whole, np.float32)), torch.tensor(0.01).log())
 
 
+def test_long_sound_is_worked_off_in_blocks(sine: Callable) -> None:
+    sound = sine(440, 70, SAMPLE_RATE) * np.linspace(0, 1, 70 * SAMPLE_RATE, dtype=np.float32)
+    patches = log_mel_patches(sound)
+    assert len(patches) == 72  # 6,998 frames
+    step = 96 * 160
+    for number in (0, 31, 32, 63, 64, 71):
+        alone = log_mel_patches(sound[number * step : number * step + 400 + 95 * 160])
+        assert torch.allclose(patches[number], alone[0], atol=1e-5)
+
+
 def test_the_network_has_the_published_names_and_shapes() -> None:
     with torch.device("meta"):
         network = Vggish()
