@@ -31,6 +31,9 @@ KEYS = {
 
 _KINDS = {"interactions": INTERACTION_KINDS, "listens": LISTEN_KINDS}
 
+_NETWORK = "^[a-z][a-z0-9_]*$"
+_COMPUTED_NETWORK = "co_like"
+
 
 @dataclass
 class Draft:
@@ -93,7 +96,7 @@ def check_rows(draft: Draft, now: datetime) -> None:
     """Find what is wrong with the rows of one table by themselves."""
     columns, place = draft.columns, draft.place
     for column, values in columns.items():
-        if column.endswith("_id") or column == "network":
+        if column.endswith("_id"):
             place.add_rows(
                 false_where_null(pc.equal(pc.utf8_trim_whitespace(values), "")),
                 "an empty id",
@@ -102,6 +105,17 @@ def check_rows(draft: Draft, now: datetime) -> None:
                 column=column,
                 values=values,
             )
+    if "network" in columns:
+        networks = columns["network"]
+        place.add_rows(
+            false_where_null(pc.invert(pc.match_substring_regex(networks, _NETWORK)))
+            | false_where_null(pc.equal(networks, _COMPUTED_NETWORK)),
+            "a name that a network cannot have",
+            allowed=f"lower-case letters, digits and _, such as follow; not {_COMPUTED_NETWORK}, which is computed",
+            hint="rename the network; features are named after it",
+            column="network",
+            values=networks,
+        )
     if draft.name in _KINDS and "kind" in columns:
         kinds = _KINDS[draft.name]
         place.add_rows(

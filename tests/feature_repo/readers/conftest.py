@@ -1,7 +1,6 @@
 """Small sound directories in every layout, that tests spoil in one place each."""
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from contracts.embeddings import EmbeddingSpec
-from contracts.tables import TABLES, TIMESTAMP, embedding_schema
+from contracts.tables import TIMESTAMP
+from feature_repo.readers.own.problems import Problem, TablesRefused
+from feature_repo.readers.tables import read_tables
 
 START_US = 1_700_000_000_000_000
 HOUR_US = 3_600_000_000
@@ -114,6 +115,17 @@ class Own:
         self.write("embedding_visual", pa.table({"video_id": _ids("v", range(VIDEOS)), "vector": list(vectors)}))
         self.write_spec()
 
+    def problems(self) -> list[Problem]:
+        """What is wrong with it, as its reader says."""
+        with pytest.raises(TablesRefused) as caught:
+            read_tables(self.path)
+        return caught.value.problems
+
+    def only(self) -> Problem:
+        """The one thing that is."""
+        (problem,) = self.problems()
+        return problem
+
     def write(self, name: str, table: pa.Table) -> None:
         pq.write_table(table, self.path / f"{name}.parquet")
 
@@ -166,9 +178,3 @@ def own(tmp_path: Path) -> Own:
 def hand_spec() -> EmbeddingSpec:
     """The spec of those vectors."""
     return EmbeddingSpec.model_validate(SPEC)
-
-
-@pytest.fixture
-def contract() -> Callable[[str], pa.Schema]:
-    """Schema of a table, embeddings of videos included."""
-    return lambda name: TABLES.get(name) or embedding_schema()
