@@ -38,6 +38,7 @@ DEFINITIONS_TAG = "backbeat.definitions"
 _REGISTRY = "registry.pb"
 
 _OFFLINE = "feature_repo.stores.asof.AsOfOfflineStore"
+_ENGINE = "feature_repo.stores.engine.ChunkedComputeEngine"
 _SQLITE = "feature_repo.stores.sqlite.NewestSqliteOnlineStore"
 _REDIS = "feature_repo.stores.redis.NewestRedisOnlineStore"
 _BATCH_ROWS = 10_000
@@ -84,6 +85,7 @@ def open_store(settings: Settings, home: Home, snapshot_id: str | None = None) -
             },
             online_store=online,
             offline_store={"type": _OFFLINE},
+            batch_engine={"type": _ENGINE},
             entity_key_serialization_version=3,
             # Without a batch size Feast writes the first chunk of a larger table and forgets the rest.
             materialization={"pull_latest_features": True, "online_write_batch_size": _BATCH_ROWS},
