@@ -14,6 +14,8 @@ import pytest
 from feature_repo.quiet import quietly
 from feature_repo.stores.asof import OFFLINE_STORE_TYPE
 from feature_repo.stores.engine import ENGINE_TYPE
+from feature_repo.stores.ray_engine import RAY_ENGINE_TYPE
+from feature_repo.stores.ray_offline import RAY_OFFLINE_STORE_TYPE
 from feature_repo.stores.redis import REDIS_STORE_TYPE
 from feature_repo.stores.sqlite import ONLINE_STORE_TYPE
 
@@ -26,12 +28,20 @@ REDIS = "127.0.0.1:6379,db=9"
 MAKE = Callable[..., "World"]
 
 # To hold another store to the contract, add it here (and a mark where it needs a server).
-OFFLINE: dict[str, dict[str, Any]] = {"asof": {"type": OFFLINE_STORE_TYPE}, "duckdb": {"type": "duckdb"}}
+OFFLINE: dict[str, dict[str, Any]] = {
+    "asof": {"type": OFFLINE_STORE_TYPE},
+    "duckdb": {"type": "duckdb"},
+    "ray": {"type": RAY_OFFLINE_STORE_TYPE, "rows_per_task": 4},
+}
 ONLINE: dict[str, Callable[[Path], dict[str, Any]]] = {
     "sqlite": lambda folder: {"type": ONLINE_STORE_TYPE, "path": str(folder / "online.db")},
     "redis": lambda _folder: {"type": REDIS_STORE_TYPE, "connection_string": REDIS},
 }
-ENGINES: dict[str, Any] = {"chunked": {"type": ENGINE_TYPE, "chunk_bytes": 200}, "local": "local"}
+ENGINES: dict[str, Any] = {
+    "chunked": {"type": ENGINE_TYPE, "chunk_bytes": 200},
+    "local": "local",
+    "ray": {"type": RAY_ENGINE_TYPE, "chunk_bytes": 200},
+}
 MARKS = {"redis": pytest.mark.service}
 
 
@@ -88,7 +98,7 @@ def values(*rows: tuple[Any, ...], width: int = 2) -> pa.Table:
 
 
 @pytest.fixture
-def make_world(tmp_path: Path) -> Iterator[MAKE]:
+def make_world(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[MAKE]:
     """``make_world(table, offline="asof", online="sqlite", engine="chunked", ttl=None, extra=())``."""
     made: list[World] = []
 
@@ -101,6 +111,8 @@ def make_world(tmp_path: Path) -> Iterator[MAKE]:
         extra: tuple[Any, ...] = (),
         **view: Any,
     ) -> World:
+        if "ray" in (offline, engine):
+            request.getfixturevalue("ray_cluster")
         folder = tmp_path / uuid.uuid4().hex[:8]
         folder.mkdir()
         pq.write_table(table, folder / "values.parquet", row_group_size=3)
