@@ -52,6 +52,12 @@ class Settings(BaseSettings):
     redis_url: SecretStr | None = None
     """Feast's Redis connection string (production), e.g. ``127.0.0.1:6379``."""
 
+    ray_address: str | None = None
+    """Ray cluster for work beyond one machine: ``host:port`` or ``ray://host:port``; one on this machine when unset."""
+
+    engine: Literal["local", "ray"] = "local"
+    """Where point-in-time joins and materialization run: in this process, or as tasks on the Ray cluster."""
+
     test_data: Path | None = None
     """Directory with the public data sets; read by the test-suite only."""
 

@@ -2,7 +2,7 @@
 
 import os
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from contracts.process import prepare_process
 from contracts.settings import Settings, load_settings
 
 if TYPE_CHECKING:
+    from contracts.cluster import Cluster
     from feature_repo.frame import TrainingFrame
 
 prepare_process()
@@ -49,6 +50,20 @@ def home(settings: Settings) -> Home:
 def database(settings: Settings, home: Home) -> Database:
     """The platform's tables in that home."""
     return Database(settings, home)
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> "Iterator[Cluster]":
+    """A Ray cluster of two workers on this machine; whoever joins a cluster meanwhile joins this one."""
+    import ray
+
+    from contracts.cluster import Cluster
+
+    ray.init(
+        num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR", object_store_memory=500_000_000
+    )
+    yield Cluster(ray)
+    ray.shutdown()
 
 
 @pytest.fixture(scope="session")

@@ -132,7 +132,8 @@ class AsOfOfflineStore(OfflineStore):  # type: ignore[misc]
         Returns:
             A column per feature of the join, ``[n]`` each.
         """
-        return join.of(keys, moments).columns
+        columns: list[pa.ChunkedArray] = join.of(keys, moments).columns
+        return columns
 
     @classmethod
     def get_historical_features(

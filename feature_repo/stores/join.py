@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from feature_repo.stores.packing import contiguous
 from feature_repo.stores.search import as_of_rows, gather, instants
 
-__all__ = ["SourceJoin", "key_ranges"]
+__all__ = ["SourceJoin", "joined_range", "key_ranges"]
 
 Rows = npt.NDArray[np.int64]
 
@@ -65,12 +65,21 @@ class SourceJoin:
         if not self.keys:
             return None
         kind = pq.read_schema(self.path).field(self.keys[0]).type if self.path.is_file() else None
-        if kind is None or kind != keys[self.asked[0]].type or not (pa.types.is_string(kind) or pa.types.is_integer(kind)):
+        if (
+            kind is None
+            or kind != keys[self.asked[0]].type
+            or not (pa.types.is_string(kind) or pa.types.is_integer(kind))
+        ):
             return None
         bounds = pc.min_max(keys[self.asked[0]])
         if not bounds["min"].is_valid:
             return None
         return (pc.field(self.keys[0]) >= bounds["min"]) & (pc.field(self.keys[0]) <= bounds["max"])
+
+
+def joined_range(join: SourceJoin, keys: pa.Table, moments: Rows) -> pa.Table:
+    """The join of a part of the requests, as a task of its own; see :meth:`SourceJoin.of`."""
+    return join.of(keys, moments, ranged=True)
 
 
 def key_ranges(keys: pa.Table, count: int, rows_each: int) -> Iterator[Rows]:

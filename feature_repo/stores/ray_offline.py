@@ -15,10 +15,10 @@ from pydantic import PositiveInt
 
 from contracts.cluster import join_cluster
 from feature_repo.stores.asof import AsOfOfflineStore
-from feature_repo.stores.join import SourceJoin, key_ranges
+from feature_repo.stores.join import SourceJoin, joined_range, key_ranges
 from feature_repo.stores.search import gather
 
-__all__ = ["RAY_OFFLINE_STORE_TYPE", "RayAsOfOfflineStore", "RayAsOfOfflineStoreConfig", "joined_part"]
+__all__ = ["RAY_OFFLINE_STORE_TYPE", "RayAsOfOfflineStore", "RayAsOfOfflineStoreConfig"]
 
 RAY_OFFLINE_STORE_TYPE: Final = "feature_repo.stores.ray_offline.RayAsOfOfflineStore"
 """How Feast's configuration names the store below."""
@@ -54,15 +54,10 @@ class RayAsOfOfflineStore(AsOfOfflineStore):
             def tasks(block: pa.Table = block, when: Any = when, parts: Any = parts) -> Iterator[tuple[Any, ...]]:
                 return ((join, block.take(pa.array(rows)), when[rows]) for rows in parts)
 
-            found = pa.concat_tables(cluster.each(joined_part, tasks()))
+            found = pa.concat_tables(cluster.each(joined_range, tasks()))
             place = np.argsort(np.concatenate(parts))
             blocks.append([gather(column, place) for column in found.columns])
         return [_chunked(list(pieces)) for pieces in zip(*blocks, strict=True)]
-
-
-def joined_part(join: SourceJoin, keys: pa.Table, moments: Any) -> pa.Table:
-    """What a task does; see :meth:`SourceJoin.of`."""
-    return join.of(keys, moments, ranged=True)
 
 
 def _chunked(pieces: list[Any]) -> pa.ChunkedArray:
