@@ -138,6 +138,57 @@ def test_views_of_a_moment_through_feast_alone_and_through_us(world: World, fami
         assert len({str(value) for value in ours[f"{view.name}__{next(iter(view.features))}"].to_pylist()}) > 2
 
 
+def known_rows(world: World, table: str, moment: int) -> list[dict[str, Any]]:
+    rows = read_table(world.home, world.snapshot, table).to_pylist()
+    return [row for row in rows if max(microseconds(row[t]) for t in ("event_time", "ingested_at")) <= moment]
+
+
+def test_contextual_posts_from_the_raw_tables(world: World) -> None:
+    """From posts and their vectors to the answer, in plain loops: known posts of the last day, else of all time."""
+    spec = world.snapshot.embeddings["post_visual"]
+    rng = np.random.default_rng(1)
+    days = microseconds(datetime(2025, 1, 1, tzinfo=UTC)) + rng.integers(0, 8 * 86_400_000_000, 12)
+    windows = 0
+    for moment in map(int, days):
+        posts = known_rows(world, "posts", moment)
+        vectors = {row["post_id"]: row["vector"] for row in known_rows(world, "embedding_post_visual", moment)}
+        users = world.ids("user_id")
+        name = f"user_context_visual_{spec.digest[:8]}"
+        answer = world.ask([name], "user_id", users, [moment] * len(users)).to_pylist()
+        for user, row in zip(users, answer, strict=True):
+            mine = [post for post in posts if post["user_id"] == user and post["post_id"] in vectors]
+            recent = [post for post in mine if moment - 86_400_000_000 < microseconds(post["event_time"])]
+            windows += bool(recent)
+            if not mine:
+                assert (row[f"{name}__vector"], row[f"{name}__posts"]) == (None, None)
+                continue
+            mean = np.mean([vectors[post["post_id"]] for post in recent or mine], axis=0)
+            np.testing.assert_allclose(row[f"{name}__vector"], mean, rtol=1e-5, atol=1e-6)
+            assert row[f"{name}__posts"] == len(recent)
+    assert windows > 5
+
+
+def test_trends_from_the_raw_tables(world: World) -> None:
+    rng = np.random.default_rng(2)
+    hour = 3_600_000_000
+    videos = world.ids("video_id")
+    published = {row["video_id"]: row for row in read_table(world.home, world.snapshot, "videos").to_pylist()}
+    for moment in map(int, microseconds(datetime(2025, 1, 2, tzinfo=UTC)) + rng.integers(0, 9 * 24 * hour, 6)):
+        events = known_rows(world, "interactions", moment)
+        answer = world.ask(["video_trend"], "video_id", videos, [moment] * len(videos)).to_pylist()
+        for video, row in zip(videos, answer, strict=True):
+            known = max(microseconds(published[video][t]) for t in ("event_time", "ingested_at")) <= moment
+            mine = [event for event in events if event["video_id"] == video]
+            for kind in ("view", "like"):
+                hours = {(e["user_id"], microseconds(e["event_time"])) for e in mine if e["kind"] == kind}
+                for width in (1, 24, 168):
+                    count = sum(moment // hour - width < time // hour <= moment // hour for _, time in hours)
+                    found = row[f"video_trend__{kind}s_{width}h"]
+                    assert found == (count if known or mine else None), (video, kind, width)
+            age = (moment - microseconds(published[video]["event_time"])) / hour if known else None
+            assert row["video_trend__age_hours"] == (None if age is None else pytest.approx(age, rel=1e-5))
+
+
 def test_blocks_do_not_change_a_value(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     [view, *_] = [v for v in moment_views_of(world.home, world.snapshot).values() if v.family == "user_context"]
     end = microseconds(world.snapshot.split.train_until)
