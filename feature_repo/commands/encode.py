@@ -1,13 +1,15 @@
 """`backbeat features encode` and `use`: embeddings from media and text, and which revision of them is in use."""
 
-from datetime import datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from contracts.options import HomeOption, JsonOption
 
-__all__ = ["encode", "use"]
+if TYPE_CHECKING:
+    from feature_repo.encoders.encoded import Encoded
+
+__all__ = ["encode", "show_encoded", "use"]
 
 
 def encode(
@@ -25,37 +27,29 @@ def encode(
     as_json: JsonOption = False,
 ) -> None:
     """Encode what is not encoded yet. Example: `backbeat features encode resnet50 --weights resnet50.pth`"""
-    import os
-
-    from contracts.console import emit, note
     from contracts.database import Database
     from contracts.home import Home
     from contracts.settings import load_settings
-    from feature_repo.encoders.encode import encode_snapshot, encoder_for
-    from feature_repo.encoders.encoding import EncoderOptions
+    from feature_repo.encoders.encode import encode_snapshot
+    from feature_repo.encoders.work import encoder_for, options_for
 
     settings = load_settings(home=home, device=device)
     place = Home.open(settings)
     place.require()
     encoder_for(encoder, entity)
-    known_from = _moment(available_from)
-
-    from feature_repo.encoders.device import prepare_torch
-
-    threads = settings.threads or os.cpu_count() or 1
-    options = EncoderOptions(
-        weights=weights,
-        device=prepare_torch(settings),
-        frames=frames,
-        batch=batch,
-        threads=threads,
-        available_from=known_from,
-    )
+    options = options_for(settings, weights, frames, batch, available_from)
     done = encode_snapshot(place, Database(settings, place), encoder, options, entity=entity, beside=beside)
+    show_encoded(done, as_json)
+
+
+def show_encoded(done: "Encoded", as_json: bool) -> None:
+    """Print how an encoding went, and end with its exit code."""
+    from contracts.console import emit, note
+
     document = done.document()
     rate = f", {document['items_per_s']} items/s" if document["items_per_s"] else ""
     text = (
-        f"{done.name} of {done.spec.entity} by {encoder}: {document['outcome']}\n"
+        f"{done.name} of {done.spec.entity} by {done.encoder}: {document['outcome']}\n"
         f"  snapshot  {done.snapshot.id}\n"
         f"  spec      {done.spec.digest} ({done.spec.view})\n"
         f"  items     {done.items:,}: {done.encoded:,} encoded{rate}, {done.skipped:,} encoded before, "
@@ -97,22 +91,3 @@ def use(
         as_json=as_json,
         text=f"{name}: {after.encoder} {after.digest} in use\n  snapshot  {snapshot.id}{back}",
     )
-
-
-def _moment(text: str | None) -> datetime | None:
-    """An option's instant, which must have a time zone."""
-    from contracts.clock import to_utc
-    from contracts.errors import BadInput
-
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise BadInput(
-            "option --available-from",
-            found=repr(text),
-            expected="an instant such as 2026-01-31T12:00:00+00:00",
-            next_step="correct it",
-        ) from None
-    return to_utc(moment)

@@ -77,6 +77,8 @@ def features_resume(
     from contracts.home import Home
     from contracts.jobs import describe_job, find_job, requeue_job
     from contracts.settings import load_settings
+    from feature_repo.commands.encode import show_encoded
+    from feature_repo.encoders.encode import resume_encoding
     from feature_repo.materialize import resume_materialization
 
     settings = load_settings(home=home)
@@ -90,6 +92,13 @@ def features_resume(
             database.close()
         emit(told, as_json=as_json, text=f"job {told['id']}: queued; `backbeat features work` does it")
         return
+    database = Database(settings, place)
+    try:
+        if find_job(database, job).kind == "encode":
+            show_encoded(resume_encoding(settings, place, database, job), as_json)
+            return
+    finally:
+        database.close()
     summary = resume_materialization(settings, place, job)
     emit(summary, as_json=as_json, text=materialization_text(summary))
 

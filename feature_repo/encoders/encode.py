@@ -10,44 +10,29 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from contracts.clock import utc_now
-from contracts.console import progress
+from contracts.console import note, progress
 from contracts.current import current_snapshot_id
 from contracts.database import Database
-from contracts.errors import BadInput, NotFound, unknown_name
+from contracts.errors import BadInput, NotFound
 from contracts.files import write_text_whole
 from contracts.home import Home
 from contracts.job_run import JobRun, new_job
-from contracts.jobs import JobState
+from contracts.jobs import JobState, find_job
+from contracts.settings import Settings
 from contracts.tables import EMBEDDING_PREFIX
 from feature_repo.encoders.encode_part import encode_part
 from feature_repo.encoders.encoded import Encoded
 from feature_repo.encoders.encoded_tables import embedding_table, filled_table, with_rows_of_others
-from feature_repo.encoders.encoding import Encoder, EncoderOptions, Encoding, Entity, FillsColumns, MediaItem
+from feature_repo.encoders.encoding import Encoder, EncoderOptions, FillsColumns, MediaItem
 from feature_repo.encoders.items import ENTITY_TABLES, Items, content_of, stamp_of
 from feature_repo.encoders.parts import EncodedParts
-from feature_repo.encoders.registry import ENCODERS
 from feature_repo.encoders.revisions import name_for, rewrite
+from feature_repo.encoders.work import PART_ITEMS, EncodeWork
 from feature_repo.offline import current_snapshot
 
-__all__ = ["encode_snapshot", "encoder_for"]
+__all__ = ["encode_snapshot", "resume_encoding", "run_encoding"]
 
-PART_ITEMS = 256
 _PART_SECONDS = 15.0  # so much work at most is done again after a kill
-
-
-def encoder_for(name: str, entity: str | None) -> tuple[Encoder, Entity]:
-    """An encoder by its name and what it is to be applied to; its first entity where none is named.
-
-    Raises:
-        NotFound: There is no such encoder, or it does not apply to the entity.
-    """
-    if name not in ENCODERS:
-        raise unknown_name("encoder", name, ENCODERS, next_step="name one of them")
-    encoder = ENCODERS[name]
-    for known in encoder.entities:
-        if entity in (None, known):
-            return encoder, known
-    raise unknown_name(f"entity of {name}", str(entity), encoder.entities, next_step="correct --entity")
 
 
 def encode_snapshot(
@@ -61,8 +46,6 @@ def encode_snapshot(
     part_items: int = PART_ITEMS,
 ) -> Encoded:
     """Encode what the current snapshot has not encoded with this spec, and write the snapshot that has it.
-
-    The home's writer lock is taken only to write; where the data have changed meanwhile, what is new is encoded too.
 
     Args:
         home: Whose current snapshot.
@@ -78,59 +61,73 @@ def encode_snapshot(
         BadInput: The snapshot has embeddings of another spec, or a path leads out of the media directory.
         Conflict: Another job encodes the same, or another command writes the home.
     """
-    encoder, kind = encoder_for(name, entity)
+    work = EncodeWork.prepare(home, name, options, entity, beside, part_items)
     snapshot = current_snapshot(home)
-    Items(home, snapshot, kind, encoder)  # before the weights are read, which takes longest
-    if encoder.fills and options.available_from is not None:
-        raise BadInput(
-            f"option --available-from of {name}",
-            found=options.available_from.isoformat(),
-            expected="none: it fills columns of rows that are known already",
-            next_step="leave it out",
-        )
-    encoding = encoder.build(options)
-    spec = encoding.spec(kind)
+    name_for(snapshot, work.spec, beside=beside or bool(work.encoder.fills))
+    run = new_job(database, "encode", snapshot.id, [work.spec.view], work.parameters())
+    return _run(home, run, work)
+
+
+def resume_encoding(settings: Settings, home: Home, database: Database, job_id: str) -> Encoded:
+    """Go on with an encoding that was paused, interrupted or has failed; on the snapshot that is current now.
+
+    Raises:
+        NotFound: There is no such job, or what it needs is gone.
+        Conflict: It is at work, has ended, or another job encodes the same.
+    """
+    job = find_job(database, job_id)
+    return _run(home, JobRun(database, job.id), EncodeWork.of_job(settings, home, job.parameters))
+
+
+def run_encoding(settings: Settings, home: Home, database: Database, run: JobRun) -> None:
+    """Do a queued encoding inside its job, which has been entered; for the worker."""
+    work = EncodeWork.of_job(settings, home, run.parameters)
+    done = Encoded(work.encoder.name, work.spec, current_snapshot(home), work.spec.name, run.id, JobState.RUNNING)
+    _encode(home, run, work, done)
+    if done.error is not None:
+        note(f"error: {done.error}")
+
+
+def _run(home: Home, run: JobRun, work: EncodeWork) -> Encoded:
+    done = Encoded(work.encoder.name, work.spec, current_snapshot(home), work.spec.name, run.id, JobState.RUNNING)
+    with run:
+        _encode(home, run, work, done)
+    done.state = run.state
+    return done
+
+
+def _encode(home: Home, run: JobRun, work: EncodeWork, done: Encoded) -> None:
+    """The home's writer lock is taken only to write; where the data changed meanwhile, what is new is encoded too."""
+    encoder, kind, spec = work.encoder, work.entity, work.spec
     while True:
         snapshot = current_snapshot(home)
-        key = ", ".join(encoder.fills) or name_for(snapshot, spec, beside=beside)
+        key = ", ".join(encoder.fills) or name_for(snapshot, spec, beside=work.beside)
         items = Items(home, snapshot, kind, encoder)
         rows = _rows_to_fill(items, encoder)
         parts = EncodedParts(home, spec)
-        with new_job(database, "encode", snapshot.id, [spec.view], {"encoder": name, "beside": beside}) as run:
-            done = Encoded(name, spec, snapshot, key, run.id, JobState.RUNNING, items=len(rows))
-            keys = _encode_missing(run, encoder, encoding, items, rows, parts, options.batch, part_items, done)
-            _record_faults(home, done)
-        done.state = run.state
-        if run.state != JobState.DONE:
-            return done
-        with home.writing(f"backbeat features encode {name}"):
+        done.begin(snapshot, key, len(rows))
+        keys = _encode_missing(run, work, items, rows, parts, done)
+        _record_faults(home, done)
+        with home.writing(f"backbeat features encode {encoder.name}"):
             if current_snapshot_id(home) != snapshot.id:
                 continue
             if not any(keys):
                 if encoder.fills and not rows:
-                    return done  # nothing is lacking
+                    return  # nothing is lacking
                 raise _nothing_encoded(done)
             if encoder.fills:
-                table = filled_table(items, rows, keys, parts, cast(FillsColumns, encoding))
+                table = filled_table(items, rows, keys, parts, cast(FillsColumns, work.encoding))
                 tables, specs = {ENTITY_TABLES[kind]: table}, snapshot.embeddings
             else:
                 vectors = embedding_table(items, rows, keys, parts, spec)
                 tables = {EMBEDDING_PREFIX + key: with_rows_of_others(home, snapshot, key, kind, vectors)}
                 specs = snapshot.embeddings | {key: spec}
             done.snapshot, done.created = rewrite(home, snapshot, tables, specs)
-            return done
+            return
 
 
 def _encode_missing(
-    run: JobRun,
-    encoder: Encoder,
-    encoding: Encoding,
-    items: Items,
-    rows: Sequence[int],
-    parts: EncodedParts,
-    batch: int,
-    part_items: int,
-    done: Encoded,
+    run: JobRun, work: EncodeWork, items: Items, rows: Sequence[int], parts: EncodedParts, done: Encoded
 ) -> list[tuple[str, str] | None]:
     """Encode the rows that are not in the parts; gives the key in them of each row, None for those without vector."""
     keys: list[tuple[str, str] | None] = [None] * len(rows)
@@ -151,7 +148,7 @@ def _encode_missing(
     began = saved = time.monotonic()
     waiting: list[tuple[int, MediaItem]] = []
     tables: list[pa.Table] = []
-    with progress(f"encoding {items.entity} with {encoder.name}", len(missing)) as advance:
+    with progress(f"encoding {items.entity} with {work.encoder.name}", len(missing)) as advance:
         for number, place in enumerate(missing, 1):
             item = cast(MediaItem, items.item(rows[place]))
             out = items.link_out(item)
@@ -160,15 +157,15 @@ def _encode_missing(
             else:
                 done.faults.append({"id": item.id, "path": items.relative(out.path), "reason": out.reason})
                 advance(1)
-            full = len(waiting) >= batch
+            full = len(waiting) >= work.options.batch
             if waiting and (full or number == len(missing)):
-                table = encode_part(encoder, encoding, [item for _, item in waiting], batch)
+                table = encode_part(work.encoder, work.encoding, [item for _, item in waiting], work.options.batch)
                 _note_outcomes(table, waiting, items, keys, done)
                 tables.append(table)
                 done.seconds = time.monotonic() - began
                 advance(len(waiting), f"{done.encoded / max(done.seconds, 1e-9):.1f} items/s")
                 waiting = []
-            many = sum(table.num_rows for table in tables) >= part_items
+            many = sum(table.num_rows for table in tables) >= work.part_items
             if tables and (many or time.monotonic() - saved > _PART_SECONDS or number == len(missing)):
                 parts.add(pa.concat_tables(tables))
                 tables, saved = [], time.monotonic()

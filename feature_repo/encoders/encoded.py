@@ -28,9 +28,9 @@ class Encoded:
     state: str
     items: int = 0
     encoded: int = 0
-    """By this run."""
+    """By this run, on the data as they are now."""
     skipped: int = 0
-    """Encoded by an earlier run."""
+    """Encoded before."""
     absent: int = 0
     """Items without anything to encode."""
     seconds: float = 0.0
@@ -39,6 +39,12 @@ class Encoded:
     faults: list[dict[str, str | None]] = field(default_factory=list)
     """``id``, ``path``, ``reason`` of each item that could not be read."""
     faults_file: Path | None = None
+
+    def begin(self, snapshot: Snapshot, name: str, items: int) -> None:
+        """Start the count: of a first look at the data, or of another one because they have changed."""
+        self.snapshot, self.name, self.items, self.absent, self.faults = snapshot, name, items, 0, []
+        self.encoded = self.skipped = 0
+        self.faults_file = None
 
     @property
     def error(self) -> ItemsSkipped | None:

@@ -15,13 +15,14 @@ from contracts.home import Home
 from contracts.job_run import JobRun
 from contracts.jobs import JobState, find_job, list_jobs
 from contracts.settings import Settings
+from feature_repo.encoders.encode import run_encoding
 from feature_repo.materialization.run import run_materialization
 
 __all__ = ["RUNNERS", "Runner", "work"]
 
 Runner = Callable[[Settings, Home, Database, JobRun], None]
 
-RUNNERS: Final[Mapping[str, Runner]] = {"materialize": run_materialization}
+RUNNERS: Final[Mapping[str, Runner]] = {"encode": run_encoding, "materialize": run_materialization}
 """Kind of job → what does it."""
 
 _POLL_S = 1.0

@@ -8,6 +8,8 @@ import numpy.typing as npt
 import pytest
 
 from feature_repo.encoders.media import write_clip
+from feature_repo.encoders.registry import ENCODERS
+from tests.feature_repo.encoders.small_world import grey_encoder, write_media
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -44,3 +46,19 @@ def grey_clip(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return make
+
+
+@pytest.fixture
+def media(tmp_path: Path) -> Path:
+    """Media of six videos."""
+    write_media(tmp_path / "media", 6)
+    return tmp_path / "media"
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Ids that the encoder ``grey`` was asked for."""
+    ids: list[str] = []
+    monkeypatch.setitem(ENCODERS, "grey", grey_encoder(ids))
+    monkeypatch.setitem(ENCODERS, "grey-2", grey_encoder(ids, revision="2"))
+    return ids

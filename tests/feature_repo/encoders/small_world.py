@@ -23,7 +23,7 @@ from feature_repo.encoders.encoding import (
 )
 from feature_repo.encoders.frames import item_frames
 from feature_repo.encoders.media import write_clip, write_image
-from feature_repo.offline import write_snapshot
+from feature_repo.offline import read_table, write_snapshot
 from feature_repo.raw_tables import RawTables, microseconds, table_of
 
 DAY = datetime(2025, 3, 1, tzinfo=UTC)
@@ -117,3 +117,9 @@ class Grey:
 def grey_encoder(asked: list[str], revision: str = "1") -> Encoder:
     """An entry of the registry that notes the ids it is asked for."""
     return Encoder("grey", ("video", "post"), "visual", lambda options: Grey(options, revision, asked), "images")
+
+
+def vectors_of(home: Home, snapshot: Snapshot, name: str, key: str = "video_id") -> dict[str, list[float]]:
+    """Id → vector of an embedding table."""
+    table = read_table(home, snapshot, f"embedding_{name}")
+    return dict(zip(table[key].to_pylist(), table["vector"].to_pylist(), strict=True))

@@ -2,55 +2,34 @@
 
 import json
 import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 
 from contracts.database import Database
-from contracts.errors import BadInput, Conflict, HomeBusy, ItemsSkipped, NotFound
+from contracts.errors import BadInput, ItemsSkipped, NotFound
 from contracts.home import Home
 from contracts.jobs import find_job
-from contracts.snapshot import Snapshot
-from feature_repo.encoders import encode as job
-from feature_repo.encoders.encode import encode_snapshot, encoder_for
+from feature_repo.encoders.encode import encode_snapshot
 from feature_repo.encoders.encode_part import encode_part
 from feature_repo.encoders.encoding import EncoderOptions, Fault, MediaItem
 from feature_repo.encoders.media import write_clip, write_wav
 from feature_repo.encoders.registry import ENCODERS
+from feature_repo.encoders.work import encoder_for
 from feature_repo.offline import current_snapshot, read_table
-from tests.feature_repo.encoders.small_world import DAY, Grey, grey_encoder, level_of, write_media, write_world
-
-REPOSITORY = Path(__file__).resolve().parents[3]
-
-
-@pytest.fixture
-def media(tmp_path: Path) -> Path:
-    """Media of six videos."""
-    write_media(tmp_path / "media", 6)
-    return tmp_path / "media"
-
-
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Ids that the encoder ``grey`` was asked for."""
-    ids: list[str] = []
-    monkeypatch.setitem(ENCODERS, "grey", grey_encoder(ids))
-    monkeypatch.setitem(ENCODERS, "grey-2", grey_encoder(ids, revision="2"))
-    return ids
-
-
-def vectors_of(home: Home, snapshot: Snapshot, name: str, key: str = "video_id") -> dict[str, list[float]]:
-    table = read_table(home, snapshot, f"embedding_{name}")
-    return dict(zip(table[key].to_pylist(), table["vector"].to_pylist(), strict=True))
+from tests.feature_repo.encoders.small_world import (
+    DAY,
+    Grey,
+    grey_encoder,
+    level_of,
+    vectors_of,
+    write_media,
+    write_world,
+)
 
 
 def test_a_snapshot_gets_embeddings_and_keeps_all_else(
@@ -313,137 +292,6 @@ def test_rows_that_came_otherwise_stay(home: Home, database: Database, media: Pa
     again = encode_snapshot(home, database, "grey", EncoderOptions())
     assert (again.absent, again.skipped) == (1, 5)
     assert vectors_of(home, again.snapshot, "visual") == vectors_of(home, first.snapshot, "visual")
-
-
-def test_the_home_is_free_while_media_are_encoded_and_new_data_are_encoded_too(
-    home: Home, database: Database, media: Path, asked: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with home.writing("test"):
-        write_world(home, media, videos=3)
-    real, rounds = job.encode_part, []
-
-    def meanwhile(*arguments: Any) -> Any:
-        if not rounds:
-            with home.writing("an ingest"):
-                write_world(home, media, videos=5)
-        rounds.append(1)
-        return real(*arguments)
-
-    monkeypatch.setattr(job, "encode_part", meanwhile)
-    done = encode_snapshot(home, database, "grey", EncoderOptions())
-    assert asked == ["v0", "v1", "v2", "v3", "v4"]
-    assert len(vectors_of(home, done.snapshot, "visual")) == 5
-    assert (done.encoded, done.skipped) == (2, 3)
-
-
-def test_a_busy_home_costs_no_work(home: Home, database: Database, media: Path, asked: list[str]) -> None:
-    with home.writing("test"):
-        write_world(home, media)
-    with home.writing("an ingest"):
-        with pytest.raises(HomeBusy, match="an ingest"):
-            encode_snapshot(home, database, "grey", EncoderOptions())
-    done = encode_snapshot(home, database, "grey", EncoderOptions())
-    assert (done.encoded, done.skipped) == (0, 6)
-
-
-def test_a_second_job_for_the_same_spec_is_refused(
-    home: Home, database: Database, media: Path, asked: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with home.writing("test"):
-        write_world(home, media)
-    real = job.encode_part
-
-    def meanwhile(*arguments: Any) -> Any:
-        with pytest.raises(Conflict, match="at work on it"):
-            encode_snapshot(home, database, "grey", EncoderOptions())
-        return real(*arguments)
-
-    monkeypatch.setattr(job, "encode_part", meanwhile)
-    assert encode_snapshot(home, database, "grey", EncoderOptions()).encoded == 6
-
-
-def test_a_paused_job_goes_on_where_it_stopped(
-    home: Home, database: Database, media: Path, asked: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from contracts.jobs import list_jobs, pause_job
-
-    with home.writing("test"):
-        before = write_world(home, media)
-    real = job.encode_part
-
-    def meanwhile(*arguments: Any) -> Any:
-        if len(asked) == 2:
-            pause_job(database, list_jobs(database)[0].id)
-        return real(*arguments)
-
-    monkeypatch.setattr(job, "encode_part", meanwhile)
-    paused = encode_snapshot(home, database, "grey", EncoderOptions(batch=2), part_items=2)
-    assert (paused.state, paused.document()["outcome"], current_snapshot(home)) == ("paused", "paused", before)
-    assert asked == ["v0", "v1", "v2", "v3"]
-    done = encode_snapshot(home, database, "grey", EncoderOptions(batch=2), part_items=2)
-    assert asked == [f"v{n}" for n in range(6)]
-    assert (done.encoded, done.skipped) == (2, 4)
-
-
-SLOW = """
-import sys, time
-from pathlib import Path
-from contracts.database import Database
-from contracts.home import Home
-from contracts.settings import load_settings
-from feature_repo.encoders.encode import encode_snapshot
-from feature_repo.encoders.encoding import EncoderOptions
-from feature_repo.encoders.registry import ENCODERS
-from tests.feature_repo.encoders.small_world import grey_encoder
-
-class Slow(list):
-    def __iadd__(self, ids):
-        time.sleep(0.2)
-        return self
-
-ENCODERS["grey"] = grey_encoder(Slow())
-settings = load_settings(home=Path(sys.argv[1]))
-home = Home.open(settings)
-encode_snapshot(home, Database(settings, home), "grey", EncoderOptions(batch=2), part_items=2)
-"""
-
-
-@pytest.fixture
-def killed(home: Home, tmp_path: Path, media: Path) -> int:
-    """A home in which an encoding was killed; gives the number of items that were durable by then."""
-    write_media(media, 24)
-    with home.writing("test"):
-        write_world(home, media, videos=24)
-    process = subprocess.Popen([sys.executable, "-c", SLOW, str(home.root)], cwd=REPOSITORY, stderr=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 120
-        while len(list((home.cache / "encodings").rglob("*.parquet"))) < 3:
-            assert process.poll() is None, "it ended before it was killed"
-            assert time.monotonic() < deadline, "it wrote no parts"
-            time.sleep(0.02)
-        process.send_signal(signal.SIGKILL)
-    finally:
-        process.kill()
-        process.wait()
-    return sum(pq.read_metadata(path).num_rows for path in (home.cache / "encodings").rglob("*.parquet"))
-
-
-def test_a_killed_job_goes_on_and_ends_as_if_it_had_not_been(
-    home: Home, database: Database, media: Path, killed: int, asked: list[str], tmp_path: Path
-) -> None:
-    from contracts.settings import load_settings
-
-    assert 6 <= killed < 24
-    assert current_snapshot(home).embeddings == {}
-    resumed = encode_snapshot(home, database, "grey", EncoderOptions(batch=2))
-    assert (resumed.skipped, resumed.encoded) == (killed, 24 - killed)
-    assert asked == [f"v{n}" for n in range(killed, 24)]
-    settings = load_settings(home=tmp_path / "other")
-    other = Home.open(settings)
-    with other.writing("test"):
-        write_world(other, media, videos=24)
-    whole = encode_snapshot(other, Database(settings, other), "grey", EncoderOptions(batch=5))
-    assert whole.snapshot.id == resumed.snapshot.id  # ids are hashes of all values
 
 
 def test_music_content_fills_what_is_missing_and_no_more(

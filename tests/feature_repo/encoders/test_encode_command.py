@@ -77,6 +77,28 @@ def test_unreadable_media_are_in_the_exit_code_and_the_document(world: Home, tmp
     assert "error: encoding of video with grey: found 1 of 3 items that cannot be read" in result.output
 
 
+def test_a_paused_encoding_is_resumed_by_its_job(world: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    from contracts.database import Database
+    from contracts.jobs import list_jobs, pause_job
+    from contracts.settings import load_settings
+    from feature_repo.encoders import encode as job
+
+    database = Database(load_settings(home=world.root), world)
+    real = job.encode_part
+
+    def once(*arguments: Any) -> Any:
+        monkeypatch.setattr(job, "encode_part", real)
+        pause_job(database, list_jobs(database)[0].id)
+        return real(*arguments)
+
+    monkeypatch.setattr(job, "encode_part", once)
+    monkeypatch.setattr(job, "_PART_SECONDS", 0.0)
+    paused = run(world, "encode", "grey", "--batch", "1")
+    assert (paused["outcome"], current_snapshot(world).embeddings) == ("paused", {})
+    resumed = run(world, "resume", paused["job"])
+    assert (resumed["outcome"], resumed["encoded"], resumed["skipped"]) == ("created", 2, 1)
+
+
 def test_options_that_cannot_be(world: Home) -> None:
     with pytest.raises(NotFound, match="encoder 'gray': found no encoder of that name; expected 'grey'"):
         run(world, "encode", "gray")
