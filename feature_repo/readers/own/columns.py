@@ -211,7 +211,12 @@ def _moments(column: pa.ChunkedArray, field: pa.Field, place: Place) -> pa.Chunk
             values=whole,
         )
         column = whole
-    return column.cast(TIMESTAMP)
+    try:
+        return column.cast(TIMESTAMP)
+    except pa.ArrowInvalid:
+        hint = "check the unit: seconds, milliseconds or microseconds"
+        place.add("moments that no calendar has", allowed="moments until now", hint=hint, column=field.name)
+        return None
 
 
 def _parsed_moments(column: pa.ChunkedArray, field: pa.Field, place: Place) -> pa.ChunkedArray:

@@ -1,7 +1,7 @@
 """A table as far as it could be read, and what its rows must be by themselves."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from contracts.tables import INTERACTION_KINDS, LISTEN_KINDS, TABLES
 from feature_repo.readers.own.columns import convert, false_where_null
 from feature_repo.readers.own.files import Content, read_content
-from feature_repo.readers.own.problems import Place, Problems
+from feature_repo.readers.own.problems import Place, Problems, shown
 
 __all__ = ["KEYS", "Draft", "check_rows", "check_times", "draft_of", "duplicated", "read_draft"]
 
@@ -33,6 +33,8 @@ _KINDS = {"interactions": INTERACTION_KINDS, "listens": LISTEN_KINDS}
 
 _NETWORK = "^[a-z][a-z0-9_]*$"
 _COMPUTED_NETWORK = "co_like"
+_EARLIEST = datetime(1800, 1, 1, tzinfo=UTC)
+"""Older than any recording; earlier moments are mistakes, and not every library can represent them."""
 
 
 @dataclass
@@ -144,6 +146,14 @@ def check_times(columns: dict[str, pa.ChunkedArray], place: Place, now: datetime
     for column in ("event_time", "ingested_at"):
         if column in columns:
             place.add_rows(
+                false_where_null(pc.less(columns[column], pa.scalar(_EARLIEST, columns[column].type))),
+                "too early",
+                allowed=f"moments from {_EARLIEST:%Y} on",
+                hint="check the unit (seconds, milliseconds) of the moments",
+                column=column,
+                values=columns[column],
+            )
+            place.add_rows(
                 false_where_null(pc.greater(columns[column], pa.scalar(now, columns[column].type))),
                 "in the future",
                 allowed=f"moments until now, {now.isoformat(timespec='seconds')}",
@@ -185,8 +195,7 @@ class _Combined:
         self._columns = columns
 
     def __getitem__(self, row: int) -> Any:
-        values = [column[row].as_py() for column in self._columns]
-        return " ".join(value.isoformat() if isinstance(value, datetime) else str(value) for value in values)
+        return " ".join(shown(column[row]).strip("'") for column in self._columns)
 
 
 def duplicated(columns: list[pa.ChunkedArray]) -> npt.NDArray[np.bool_]:

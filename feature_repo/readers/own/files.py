@@ -24,6 +24,7 @@ MEDIA = "media"
 _FORMATS = (".parquet", ".csv")
 _VECTOR_FORMATS = (".parquet", ".npy", ".json")
 _LOOKALIKES = (".parq", ".pq", ".tsv", ".txt", ".json", ".jsonl", ".xlsx", ".feather", ".arrow", ".npz", ".pkl", ".gz")
+_CHARACTERS_AT_ONCE = 1 << 20
 _NEXT_STEP = "write the file again, or take it out of the directory"
 
 
@@ -110,8 +111,8 @@ def read_content(
         content = pq.read_table(file, columns=wanted, partitioning=None)
         content.validate(full=True)  # damaged pages decode to strings that are no text
         return Content(content, names, text=False, place=place)
-    except UnicodeDecodeError as error:
-        reason = f"cannot be read: byte {error.start} is not UTF-8"
+    except UnicodeDecodeError:
+        reason = "cannot be read: it is not UTF-8"
     except (pa.ArrowException, OSError, csv.Error) as error:
         reason = f"cannot be read: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
     place.add(reason, allowed=f"a whole {file.suffix.lower()} file", hint=_hint(reason))
@@ -147,6 +148,8 @@ def _read_csv(file: Path, table: str, known: list[str], problems: Problems) -> C
     place = problems.at(file.name, table)
     with file.open(encoding="utf-8-sig", newline="") as handle:
         names = next(csv.reader(handle), [])
+        while handle.read(_CHARACTERS_AT_ONCE):  # Arrow hands broken text to the handler below before it refuses it
+            pass
     if len(names) <= 1 and not set(names) & set(known):
         place.add(
             "no header of column names that are separated by commas" if names else "an empty file",
@@ -156,6 +159,8 @@ def _read_csv(file: Path, table: str, known: list[str], problems: Problems) -> C
         )
         return None
     wanted = known_columns(names, known, place)
+    if not wanted:  # Arrow takes no names for all names
+        return Content(pa.table({}), names, text=True, place=place)
     short: list[tuple[int, int]] = []
 
     def skip(row: pacsv.InvalidRow) -> str:

@@ -144,8 +144,15 @@ class TablesRefused(BadInput):
 
 def shown(value: object) -> str:
     """A value as a report shows it: one line, not too long."""
-    plain = value.as_py() if isinstance(value, pa.Scalar) else value
+    plain = _plain(value) if isinstance(value, pa.Scalar) else value
     if isinstance(plain, np.generic):
         plain = plain.item()
     text = "null" if plain is None else plain.isoformat() if hasattr(plain, "isoformat") else repr(plain)
     return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1] + "…"
+
+
+def _plain(value: Any) -> object:
+    try:
+        return value.as_py()
+    except OverflowError:  # a moment that Python's calendar does not have
+        return f"{value.cast(pa.int64()).as_py():,} {value.type.unit} after 1970"

@@ -107,9 +107,11 @@ def test_a_profile_may_change_and_a_like_may_come_with_the_view(own: Any) -> Non
         (pa.array([1] * 20).cast(pa.timestamp("ns", "UTC")), "finer than a microsecond", "whole microseconds"),
         (pa.array([1_700_000_000] * 20), "type int64", "timestamps with a zone"),
         (pa.array([1] * 20, pa.int32()).cast(pa.date32()), "type date32[day]", "timestamps with a zone"),
+        (pa.array([2**60] * 20).cast(pa.timestamp("us", "UTC")), "in the future", "moments until now"),
+        (pa.array([2**60] * 20).cast(pa.timestamp("ms", "UTC")), "moments that no calendar has", "moments until now"),
+        (pa.array([-(2**60)] * 20).cast(pa.timestamp("us", "UTC")), "too early", "moments from 1800 on"),
         (pa.nulls(20), "nothing (null)", "a value in every row"),
     ],
-    ids=str,
 )
 def test_times_that_say_no_instant(own: Any, values: pa.Array, problem: str, allowed: str) -> None:
     own.put("users", "event_time", values)
