@@ -1,6 +1,6 @@
 """Defining a snapshot's features in Feast."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from contracts.home import Home
 from contracts.settings import Settings
@@ -14,6 +14,9 @@ from feature_repo.store import applied_definitions, open_store
 from feature_repo.views.catalogue import views_of
 from feature_repo.views.derived import ensure_derived
 from feature_repo.views.moments import moment_views_of
+
+if TYPE_CHECKING:
+    from feast import FeatureStore
 
 __all__ = ["apply_features"]
 
@@ -45,7 +48,8 @@ def apply_features(settings: Settings, home: Home) -> dict[str, Any]:
     if not known:
         with registry_turn(home), quietly():
             store.refresh_registry()
-            store.apply(define(home, snapshot))
+            defined = define(home, snapshot)
+            store.apply(defined, objects_to_delete=_left_over(store, defined), partial=False)
     return {
         "snapshot": snapshot.id,
         "dataset": snapshot.dataset,
@@ -54,3 +58,10 @@ def apply_features(settings: Settings, home: Home) -> dict[str, Any]:
         "on_demand": list(moment_views_of(home, snapshot)),
         "services": services_of(snapshot),
     }
+
+
+def _left_over(store: "FeatureStore", defined: list[Any]) -> list[Any]:
+    """Services and views of the project that an earlier version defined and this one does not."""
+    names = {(type(each), each.name) for each in defined}
+    there = (*store.list_feature_services(), *store.list_on_demand_feature_views(), *store.list_feature_views())
+    return [each for each in there if (type(each), each.name) not in names]

@@ -25,7 +25,6 @@ service                 views                                                   
 ======================= ======================================================= =====================================
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import get_args
 
@@ -57,7 +56,7 @@ _MUSIC = ("music_content", "music")
 _C_AND_T = ("textual", "visual")
 _BGM = ("video_profile", "video", *_MUSIC)
 
-SERVICES: Mapping[str, Service] = {
+SERVICES = {
     "interactions_v1": Service(_EVENTS, ("interactions",)),
     "vbpr_v1": Service((*_EVENTS, "video"), ("interactions",)),
     "m3csr_v1": Service((*_EVENTS, "user_two_hop", "video_clusters", "video", "video_trend"), ("interactions",)),

@@ -16,6 +16,7 @@ from feature_repo.offline import write_snapshot
 from feature_repo.raw_tables import RawTables
 from feature_repo.schemas import keep_schemas, schemas_of
 from feature_repo.services import SERVICES
+from feature_repo.store import open_store
 from feature_repo.views.catalogue import FAMILIES
 
 H = timedelta(hours=1)
@@ -78,3 +79,26 @@ def test_widths_and_revisions_are_no_part_of_a_schema(home: Home, make_platform:
     with home.writing("test"):
         for each in (raw, other, fewer):
             keep_schemas(home, write_snapshot(home, each)[0])
+
+
+def test_what_is_no_longer_defined_is_removed(
+    settings: Settings, home: Home, make_platform: Callable[..., RawTables], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with home.writing("test"):
+        write_snapshot(home, make_platform([(0, 0, -H)]))
+        apply_features(settings, home)
+        assert "user_two_hop" in {view.name for view in open_store(settings, home).list_feature_views()}
+        monkeypatch.delitem(FAMILIES, "user_two_hop")
+        monkeypatch.delitem(FAMILIES, "video_profile")  # and with it, what is computed from it at the moment
+        monkeypatch.delitem(SERVICES, "iris_v1")
+        apply_features(settings, home)
+    store = open_store(settings, home)
+    assert {"user_two_hop", "user_history"} & {view.name for view in store.list_feature_views()} == {"user_history"}
+    assert store.list_on_demand_feature_views() == []
+    assert sorted(service.name for service in store.list_feature_services()) == [
+        "interactions_v1",
+        "m3csr_v1",
+        "vbpr_v1",
+    ]
+    m3csr = store.get_feature_service("m3csr_v1")
+    assert "user_two_hop" not in {projection.name for projection in m3csr.feature_view_projections}
