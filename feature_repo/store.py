@@ -37,8 +37,14 @@ DEFINITIONS_TAG = "backbeat.definitions"
 
 _REGISTRY = "registry.pb"
 
-_OFFLINE = "feature_repo.stores.asof.AsOfOfflineStore"
-_ENGINE = "feature_repo.stores.engine.ChunkedComputeEngine"
+_ENGINES = {
+    "local": ("feature_repo.stores.asof.AsOfOfflineStore", "feature_repo.stores.engine.ChunkedComputeEngine"),
+    "ray": (
+        "feature_repo.stores.ray_offline.RayAsOfOfflineStore",
+        "feature_repo.stores.ray_engine.RayChunkedComputeEngine",
+    ),
+}
+"""Setting ``engine`` → the classes that join and that materialize; by name, for importing Feast takes seconds."""
 _SQLITE = "feature_repo.stores.sqlite.NewestSqliteOnlineStore"
 _REDIS = "feature_repo.stores.redis.NewestRedisOnlineStore"
 _BATCH_ROWS = 10_000
@@ -73,6 +79,8 @@ def open_store(settings: Settings, home: Home, snapshot_id: str | None = None) -
             "path": required(settings, "feast_registry_url", "postgresql+psycopg://user@host/feast"),
         }
         online = {"type": _REDIS, "connection_string": required(settings, "redis_url", "127.0.0.1:6379")}
+    offline, engine = _ENGINES[settings.engine]
+    cluster = {"ray_address": settings.ray_address} if settings.engine == "ray" else {}
     with quietly():
         config = RepoConfig(
             project=project_name(snapshot_id or current_snapshot(home).id),
@@ -84,8 +92,8 @@ def open_store(settings: Settings, home: Home, snapshot_id: str | None = None) -
                 "serve_features_while_materializing": True,
             },
             online_store=online,
-            offline_store={"type": _OFFLINE},
-            batch_engine={"type": _ENGINE},
+            offline_store={"type": offline, **cluster},
+            batch_engine={"type": engine, **cluster},
             entity_key_serialization_version=3,
             # Without a batch size Feast writes the first chunk of a larger table and forgets the rest.
             materialization={"pull_latest_features": True, "online_write_batch_size": _BATCH_ROWS},

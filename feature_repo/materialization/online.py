@@ -1,13 +1,14 @@
 """One view of the online store as Arrow tables, with the store's own methods."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from feature_repo.materialization.sources import ViewSource
+from feature_repo.stores.plan import Chunk, Plan, read_chunks
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -38,6 +39,28 @@ class OnlineView:
             Number of rows that changed.
         """
         return int(self._inner.write_table(self._config, self._source.view, table))
+
+    def written(self, planned: Plan, first: int = 0) -> Iterator[tuple[Chunk, int]]:
+        """Write the chunks of a plan, here or on the cluster that the configuration names; one after the other.
+
+        Args:
+            planned: Of this view.
+            first: Number of the chunk to begin with.
+
+        Returns:
+            Each chunk, once it and all before it are written, and how many of its rows changed.
+        """
+        if self._config.batch_engine.type.endswith(".RayChunkedComputeEngine"):
+            from feature_repo.stores.ray_engine import chunks_on_ray
+
+            address = self._config.batch_engine.ray_address
+            for chunk, write in chunks_on_ray(self._config, self._inner, self._source.view, planned, address, first):
+                yield chunk, write()
+            return
+        for chunk, table in read_chunks(planned, first):
+            changed = self.write(table)
+            del table
+            yield chunk, changed
 
     def read(self, ids: Sequence[str], now: datetime) -> pa.Table:
         """Rows as a service gets them.

@@ -22,7 +22,7 @@ from feature_repo.materialization.sources import EPOCH, ViewSource, largest, sou
 from feature_repo.materialization.watermarks import online_views, set_watermark
 from feature_repo.offline import read_snapshot
 from feature_repo.store import applied_definitions, require_applied, servers_answer
-from feature_repo.stores.plan import Plan, plan, read_chunk, read_chunks
+from feature_repo.stores.plan import Plan, plan, read_chunk
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -156,10 +156,8 @@ class _Work:
         if view.checked is not None:
             return
         online, planned = OnlineView(self._store, source), self._plan(span)
-        for chunk, table in read_chunks(planned, view.chunk):
-            changed = online.write(table)
-            view = replace(view, chunk=chunk.number + 1, rows=view.rows + len(table), changed=view.changed + changed)
-            del table
+        for chunk, changed in online.written(planned, view.chunk):
+            view = replace(view, chunk=chunk.number + 1, rows=view.rows + chunk.rows, changed=view.changed + changed)
             pa.default_memory_pool().release_unused()
             self._save(source.name, view)
             advance(note=f"{source.name}  {self._run.rows:,} rows, {self._run.rows_per_second:,.0f} rows/s")
