@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from contracts.clock import to_utc
-from contracts.console import progress
+from contracts.console import note, progress
 from contracts.current import current_snapshot_id
 from contracts.database import Database
 from contracts.errors import NotFound
@@ -227,8 +227,12 @@ def _was_done(database: Database, snapshot: Snapshot, views: list[str]) -> bool:
 
 
 def _work(settings: Settings, home: Home, database: Database, run: JobRun) -> dict[str, Any]:
-    with run:
-        run_materialization(settings, home, database, run)
+    try:
+        with run:
+            run_materialization(settings, home, database, run)
+    except KeyboardInterrupt:
+        note(f"job {run.id} is interrupted: `backbeat features resume {run.id}` goes on at its last checkpoint")
+        raise
     outcome = "materialized" if run.state is JobState.DONE else str(run.state)
     facts = {"views": run.subjects, "definitions": run.checkpoint.get("definitions")}
     told = describe_job(find_job(database, run.id))

@@ -16,9 +16,6 @@ from feature_repo.apply import apply_features
 from feature_repo.offline import current_snapshot, write_snapshot
 from feature_repo.simulator import simulate
 
-VIEWS = ["user_history", "user_profile", "video_popularity"]
-"""What most tests materialize."""
-
 Rows = dict[str, list[tuple[Any, ...]]]
 
 

@@ -14,8 +14,7 @@ from contracts.home import Home
 from contracts.jobs import describe_job, latest_job, state_of
 from contracts.settings import Settings
 from feature_repo.materialize import JOB_KIND, materialize, resume_materialization
-
-from .conftest import VIEWS
+from tests.feature_repo.materialization.steps import VIEWS
 
 SCRIPT = """
 import json, os, signal, sys

@@ -23,8 +23,7 @@ from feature_repo.materialization.sources import sources_of
 from feature_repo.materialize import JOB_KIND, materialize
 from feature_repo.offline import current_snapshot
 from feature_repo.store import open_store
-
-from .conftest import VIEWS
+from tests.feature_repo.materialization.steps import VIEWS
 
 pytestmark = pytest.mark.service
 

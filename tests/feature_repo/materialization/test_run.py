@@ -1,28 +1,21 @@
 """A materialization job: what it writes, what it leaves alone, and how it is stopped and resumed."""
 
 import hashlib
-import shutil
 import sqlite3
-from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from contracts.clock import utc_now
 from contracts.database import Database
-from contracts.errors import BadInput, Conflict, HomeBusy, NotFound, ValidationFailed
-from contracts.home import Home
+from contracts.errors import Conflict
 from contracts.job_run import new_job
-from contracts.jobs import JobState, cancel_job, find_job, latest_job, list_jobs, pause_job, requeue_job
-from contracts.settings import Settings
-from feature_repo.materialization import registry
+from contracts.jobs import JobState, cancel_job, latest_job, list_jobs, pause_job
 from feature_repo.materialization.check import check_sample
 from feature_repo.materialization.online import OnlineView
 from feature_repo.materialization.sources import known_times, newest, sources_of
@@ -39,27 +32,7 @@ from feature_repo.materialize import (
 from feature_repo.offline import current_snapshot
 from feature_repo.status import feature_status
 from feature_repo.store import open_store
-
-from .conftest import VIEWS
-
-Ready = tuple[Settings, Home]
-
-
-def stop_at(monkeypatch: pytest.MonkeyPatch, number: int, act: Callable[[], Any], after: bool = False) -> list[int]:
-    """Do something in the middle of the n-th write to the online store, before it or after it; counts the writes."""
-    written, calls = OnlineView.write, list[int]()
-
-    def write(self: OnlineView, table: pa.Table) -> int:
-        calls.append(len(table))
-        if len(calls) == number and not after:
-            act()
-        done = written(self, table)
-        if len(calls) == number and after:
-            act()
-        return done
-
-    monkeypatch.setattr(OnlineView, "write", write)
-    return calls
+from tests.feature_repo.materialization.steps import VIEWS, Ready, freshness, stop_at
 
 
 def test_every_view_is_online_as_it_is_offline(ready: Ready, tables: Database, online_rows: Any) -> None:
@@ -111,10 +84,6 @@ def test_some_views_are_no_snapshot_to_serve(ready: Ready, tables: Database) -> 
     rest = materialize(*ready)
     assert "user_history" not in rest["job"]["detail"]["written"]
     assert materialized_snapshot(tables, ready[1], snapshot) == snapshot
-
-
-def freshness(ready: Ready, view: str) -> dict[str, Any]:
-    return {each["name"]: each for each in feature_status(*ready)["views"]}[view]
 
 
 def _newest_known(path: Any, key: str, until: datetime) -> dict[str, int]:
@@ -184,7 +153,7 @@ def test_pause_and_resume_write_each_chunk_once(
 
 @pytest.mark.usefixtures("small_chunks")
 def test_the_same_command_goes_on_with_what_was_stopped(
-    ready: Ready, tables: Database, monkeypatch: pytest.MonkeyPatch
+    ready: Ready, tables: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def interrupt() -> None:
         raise KeyboardInterrupt
@@ -195,6 +164,7 @@ def test_the_same_command_goes_on_with_what_was_stopped(
     job = latest_job(tables, JOB_KIND)
     assert job is not None
     assert (job.state, job.done) == ("interrupted", 3)
+    assert f"`backbeat features resume {job.id}` goes on at its last checkpoint" in capsys.readouterr().err
     assert materialize(*ready, views=["user_profile"])["job"]["id"] != job.id, "other work is another job"
     cancelled = latest_job(tables, JOB_KIND)
     assert cancelled is not None
@@ -273,164 +243,3 @@ def test_a_dry_run_counts_and_writes_nothing(ready: Ready, tables: Database, onl
     assert {view: facts["rows"] for view, facts in forced.items()} == {view: would[view]["rows"] for view in VIEWS}
     assert all(facts["change"] == 0 for facts in forced.values())
     assert (state(), online_rows(ready[1])) == (before, rows)
-
-
-def test_a_value_that_differs_fails_the_job_and_is_written_anew(
-    ready: Ready, tables: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    written = OnlineView.write
-
-    def wrong(self: OnlineView, table: pa.Table) -> int:
-        if "views" in table.column_names:
-            views = table["views"].to_pylist()
-            table = table.set_column(table.column_names.index("views"), "views", pa.array([n + 1 for n in views]))
-        return written(self, table)
-
-    monkeypatch.setattr(OnlineView, "write", wrong)
-    message = r"feature views of video_id 'v\d+' in view video_popularity: found (\d+) online; expected (\d+)"
-    with pytest.raises(ValidationFailed, match=message) as caught:
-        materialize(*ready, views=VIEWS, seed=3)
-    assert int(caught.value.found.split()[0]) == int(caught.value.expected.split(",")[0]) + 1
-    job = latest_job(tables, JOB_KIND)
-    assert job is not None
-    assert job.state == "failed"
-    assert job.error == caught.value.as_dict()
-    assert online_views(tables, job.snapshot)["video_popularity"].watermark is None
-    assert online_views(tables, job.snapshot)["user_history"].watermark is not None
-    monkeypatch.undo()
-    again = materialize(*ready, views=VIEWS)
-    assert (again["outcome"], again["job"]["id"], again["job"]["attempts"]) == ("materialized", job.id, 2)
-
-
-@pytest.mark.usefixtures("small_chunks")
-def test_what_the_store_lost_while_a_job_was_paused_is_written_again(
-    ready: Ready, tables: Database, online_rows: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stop_at(monkeypatch, 8, lambda: pause_job(tables, latest_job(tables, JOB_KIND).id))  # type: ignore[union-attr]
-    job = materialize(*ready, views=VIEWS)["job"]
-    for path in ready[1].feast.glob("online.db*"):
-        path.unlink()
-    done = resume_materialization(*ready, job["id"])
-    assert done["outcome"] == "materialized"
-    assert done["job"]["rows"] == sum(len(rows) for rows in online_rows(ready[1]).values())
-    for source in sources_of(open_store(*ready), VIEWS):
-        keys = set(pq.read_table(source.path, columns=[source.key])[source.key].to_pylist())
-        assert len(online_rows(ready[1])[source.name]) == len(keys)
-
-
-def test_a_store_that_lost_everything_is_noticed(ready: Ready, online_rows: Any) -> None:
-    materialize(*ready, views=VIEWS)
-    rows = online_rows(ready[1])
-    for path in ready[1].feast.glob("online.db*"):
-        path.unlink()
-    assert materialize(*ready, views=VIEWS)["outcome"] == "materialized"
-    assert online_rows(ready[1]) == rows
-
-
-def test_a_worker_does_what_is_queued_the_oldest_first(ready: Ready, tables: Database) -> None:
-    jobs = [queue_materialization(*ready, views=[view])["job"] for view in VIEWS]
-    assert [job["state"] for job in jobs] == ["queued"] * 3
-    assert feature_status(*ready)["next"][-1] == "backbeat features work --once"
-    cancel_job(tables, jobs[1]["id"])
-    assert work(*ready, once=True) == [(jobs[0]["id"], JobState.DONE), (jobs[2]["id"], JobState.DONE)]
-    assert work(*ready, once=True) == []
-
-
-def test_a_worker_goes_on_after_a_job_that_fails(
-    ready: Ready, tables: Database, passed: Callable[..., None], capsys: pytest.CaptureFixture[str]
-) -> None:
-    bad = queue_materialization(*ready, views=VIEWS, memory=1)["job"]["id"]
-    good = queue_materialization(*ready, views=["user_profile"])["job"]["id"]
-    assert work(*ready, once=True) == [(bad, JobState.FAILED), (good, JobState.DONE)]
-    assert f"job {bad} failed: option --memory: found 0 MiB; expected at least" in capsys.readouterr().err
-    assert find_job(tables, bad).error["error"]["code"] == "bad_input"  # type: ignore[index]
-    requeue_job(tables, bad)
-    passed(tables, current_snapshot(ready[1]).id, success=False)
-    assert work(*ready, once=True) == [(bad, JobState.FAILED)]
-    assert find_job(tables, bad).error["error"]["code"] == "validation_failed"  # type: ignore[index]
-
-
-def test_a_fault_of_our_own_is_recorded_and_not_swallowed(
-    ready: Ready, tables: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken() -> None:
-        raise ZeroDivisionError("a bug")
-
-    stop_at(monkeypatch, 1, broken)
-    job = queue_materialization(*ready, views=VIEWS)["job"]["id"]
-    with pytest.raises(ZeroDivisionError):
-        work(*ready, once=True)
-    row = find_job(tables, job)
-    assert row.state == "failed"
-    assert row.error["error"]["found"] == "ZeroDivisionError: a bug"  # type: ignore[index]
-
-
-def test_views_that_are_not_there(ready: Ready, template: Home) -> None:
-    with pytest.raises(NotFound, match=r"feature view 'user_histor'.*'user_history'.*features status"):
-        materialize(*ready, views=["user_histor"])
-    store = open_store(*ready)
-    [source] = sources_of(store, ["user_history"])
-    moved = source.path.rename(source.path.with_suffix(".away"))
-    try:
-        with pytest.raises(NotFound, match=r"feature view user_history: found no .*backbeat features apply"):
-            materialize(*ready, views=["user_history"])
-    finally:
-        moved.rename(source.path)
-
-
-def test_too_little_memory(ready: Ready, tables: Database) -> None:
-    with pytest.raises(BadInput, match=r"option --memory: found 10 MiB; expected at least .* MiB"):
-        materialize(*ready, views=VIEWS, memory=10 * 2**20)
-    job = latest_job(tables, JOB_KIND)
-    assert job is not None
-    assert job.state == "failed"
-
-
-def test_the_registry_is_waited_for(ready: Ready, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_WAIT_S", 0.05)
-    with registry.registry_turn(ready[1]):
-        with pytest.raises(HomeBusy, match=r"Feast's registry in .*: found another process changing it"):
-            materialize(*ready, views=["user_profile"])
-    assert materialize(*ready, views=["user_profile"])["outcome"] == "materialized"
-
-
-def test_a_view_without_rows_and_one_that_grows(
-    ready: Ready, tables: Database, tmp_path: Any, monkeypatch: Any
-) -> None:
-    """A table that is written anew with more rows is behind, and then online, by its watermark."""
-    [source] = sources_of(open_store(*ready), ["user_profile"])
-    table = pq.read_table(source.path)
-    path = tmp_path / "grows.parquet"
-    monkeypatch.setattr("feature_repo.materialization.run.sources_of", lambda *_: [replace(source, path=path)])
-    for rows in (0, 7, len(table)):
-        pq.write_table(table.slice(0, rows), path, row_group_size=5)
-        done = materialize(*ready, views=["user_profile"], force=rows == len(table))
-        assert done["outcome"] == "materialized"
-        assert done["job"]["rows"] == rows
-        assert newest(path, "event_time") == (None if rows == 0 else newest(path, "ingested_at"))
-
-
-def test_newest_without_statistics(tmp_path: Any) -> None:
-    times = pa.array([3, None, 9, 4], pa.timestamp("us", "UTC"))
-    path = tmp_path / "t.parquet"
-    for statistics in (True, False):
-        pq.write_table(pa.table({"l": [[1], [2], [], None], "t": times}), path, write_statistics=statistics)
-        assert newest(path, "t") == datetime(1970, 1, 1, 0, 0, 0, 9, UTC)
-        assert newest(path, "other") is None
-
-
-def test_equal_values_are_equal(ready: Ready) -> None:
-    from feature_repo.materialization.check import _same
-
-    nan = float("nan")
-    assert _same([1.0, nan, None], [1.0, nan, None])
-    assert not _same([1.0], [1.0, 2.0])
-    assert not _same(None, [])
-    assert not _same(np.nextafter(np.float32(1), 2).item(), 1.0)
-
-
-def test_features_that_are_gone(ready: Ready, tables: Database) -> None:
-    queued = queue_materialization(*ready, views=VIEWS)["job"]["id"]
-    shutil.rmtree(ready[1].feast)
-    assert work(*ready, once=True) == [(queued, JobState.FAILED)]
-    assert find_job(tables, queued).error["error"]["code"] == "not_found"  # type: ignore[index]
