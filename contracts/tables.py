@@ -14,11 +14,13 @@ __all__ = [
     "EDGES",
     "EMBEDDING_PREFIX",
     "ENTITY_KEYS",
+    "ENTITY_TABLES",
     "INTERACTIONS",
     "INTERACTION_KINDS",
     "LISTENS",
     "LISTEN_KINDS",
     "MUSIC",
+    "NATURAL_KEYS",
     "POSTS",
     "TABLES",
     "TIMESTAMP",
@@ -33,6 +35,9 @@ TIMESTAMP = pa.timestamp("us", tz="UTC")
 
 ENTITY_KEYS = {"user": "user_id", "video": "video_id", "music": "music_id", "post": "post_id"}
 """Entity → the column that names it."""
+
+ENTITY_TABLES = {"user": "users", "video": "videos", "music": "music", "post": "posts"}
+"""Entity → the table whose rows are its own."""
 
 _TIMES = [
     pa.field("event_time", TIMESTAMP, nullable=False),
@@ -134,6 +139,17 @@ TABLES = {
     "edges": EDGES,
 }
 """Table → its schema. A snapshot has ``users`` and those of the others that its data set has."""
+
+NATURAL_KEYS = {
+    "interactions": ("user_id", "video_id", "kind", "event_time"),
+    "listens": ("user_id", "music_id", "kind", "event_time"),
+    "users": ("user_id", "event_time"),
+    "videos": ("video_id",),
+    "music": ("music_id",),
+    "posts": ("post_id",),
+    "edges": ("network", "source_id", "target_id", "event_time"),
+}
+"""Table → the columns whose values together stand in it once: two rows that agree in them say the same."""
 
 EMBEDDING_PREFIX = "embedding_"
 """Embedding tables are named ``embedding_<name>``, after the name of their spec."""

@@ -19,12 +19,12 @@ from contracts.home import Home
 from contracts.job_run import JobRun, new_job
 from contracts.jobs import JobState, find_job
 from contracts.settings import Settings
-from contracts.tables import EMBEDDING_PREFIX
+from contracts.tables import EMBEDDING_PREFIX, ENTITY_TABLES
 from feature_repo.encoders.encode_part import encode_part
 from feature_repo.encoders.encoded import Encoded
 from feature_repo.encoders.encoded_tables import embedding_table, filled_table, with_rows_of_others
 from feature_repo.encoders.encoding import Encoder, EncoderOptions, FillsColumns, MediaItem
-from feature_repo.encoders.items import ENTITY_TABLES, Items, content_of, stamp_of
+from feature_repo.encoders.items import Items, content_of, stamp_of
 from feature_repo.encoders.parts import EncodedParts
 from feature_repo.encoders.revisions import name_for, rewrite
 from feature_repo.encoders.work import PART_ITEMS, EncodeWork

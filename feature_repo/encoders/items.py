@@ -12,14 +12,11 @@ from contracts.errors import BadInput, NotFound
 from contracts.files import file_sha256
 from contracts.home import Home
 from contracts.snapshot import Snapshot
-from contracts.tables import ENTITY_KEYS
+from contracts.tables import ENTITY_KEYS, ENTITY_TABLES
 from feature_repo.encoders.encoding import Encoder, Entity, Fault, MediaItem
 from feature_repo.offline import read_table
 
-__all__ = ["ENTITY_TABLES", "Items", "content_of", "stamp_of"]
-
-ENTITY_TABLES: dict[Entity, str] = {"video": "videos", "music": "music", "post": "posts"}
-"""Entity → the table whose rows are encoded."""
+__all__ = ["Items", "content_of", "stamp_of"]
 
 _TEXTS = {"video": "title", "music": "title", "post": "text"}
 _OUTSIDE = r"^[/\\]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)|\x00"

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from contracts.clock import to_utc, utc_now
+from contracts.clock import parse_instant, utc_now
 from contracts.embeddings import EmbeddingSpec
 from contracts.errors import BadInput, NotFound
 from contracts.snapshot import SplitInstants
@@ -102,24 +102,12 @@ def parse_split(train_until: str | None, validation_until: str | None, shares: S
     elif train_until is None or validation_until is None:
         found, expected = "only one of --train-until and --validation-until", "both or neither"
     else:
-        first = _instant("--train-until", train_until)
-        second = _instant("--validation-until", validation_until)
+        first = parse_instant(train_until, "option --train-until")
+        second = parse_instant(validation_until, "option --validation-until")
         if first < second:
             return SplitInstants(train_until=first, validation_until=second, nominal=False)
         found, expected = f"{first.isoformat()} and {second.isoformat()}", "training to end before validation does"
     raise BadInput("the split", found=found, expected=expected, next_step="correct the options of the split")
-
-
-def _instant(option: str, text: str) -> datetime:
-    try:
-        return to_utc(datetime.fromisoformat(text))
-    except ValueError:
-        raise BadInput(
-            f"option {option}",
-            found=repr(text),
-            expected="an instant such as 2026-01-31T12:00:00+00:00",
-            next_step="write it so",
-        ) from None
 
 
 def _read_drafts(files: Mapping[str, Mapping[str, Path]], problems: Problems) -> dict[str, Draft | None]:

@@ -11,6 +11,7 @@ from contracts.tables import (
     EDGES,
     EMBEDDING_PREFIX,
     ENTITY_KEYS,
+    ENTITY_TABLES,
     INTERACTIONS,
     LISTENS,
     MUSIC,
@@ -73,11 +74,10 @@ def tabulate(platform: Platform, media: MediaPlan | None = None) -> RawTables:
     if plan.posts:
         tables["posts"] = _posts(platform, users, files.get("posts", {}))
         seen |= see_posts(stream(seed, "post vectors"), platform.posts)
-    owners = {"video": "videos", "music": "music", "post": "posts"}
     specs = {name: _spec(name, found, seed) for name, found in seen.items()}
     for name, found in seen.items():
         entity = specs[name].entity
-        tables[EMBEDDING_PREFIX + name] = _vectors(tables[owners[entity]], entity, found)
+        tables[EMBEDDING_PREFIX + name] = _vectors(tables[ENTITY_TABLES[entity]], entity, found)
     views = platform.interactions["view"].time
     return RawTables(
         tables=dict(sorted(tables.items())),

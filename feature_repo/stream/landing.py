@@ -17,23 +17,12 @@ from contracts.errors import BadInput
 from contracts.files import write_bytes_whole, write_text_whole
 from contracts.home import Home
 from contracts.snapshot import Snapshot, SplitInstants
-from contracts.tables import EMBEDDING_PREFIX, schema_of
+from contracts.tables import EMBEDDING_PREFIX, NATURAL_KEYS, schema_of
 from feature_repo.offline import newest_snapshot_of, read_table, write_snapshot
 from feature_repo.raw_tables import RawTables
 from feature_repo.stream.batch import Batch
 
 __all__ = ["Landing", "merge"]
-
-_NATURAL_KEYS = {
-    "interactions": ("user_id", "video_id", "kind", "event_time"),
-    "listens": ("user_id", "music_id", "kind", "event_time"),
-    "users": ("user_id", "event_time"),
-    "videos": ("video_id", "event_time"),
-    "music": ("music_id", "event_time"),
-    "posts": ("post_id",),
-    "edges": ("network", "source_id", "target_id", "event_time"),
-}
-"""Table → the columns in which two rows that say the same agree."""
 
 
 class Landing:
@@ -151,7 +140,7 @@ def _unknown_rows(name: str, known: pa.Table, rows: pa.Table) -> pa.Table:
     if name.startswith(EMBEDDING_PREFIX):
         keys: tuple[str, ...] = (schema_of(name).names[0], "event_time")
     else:
-        keys = _NATURAL_KEYS[name]
+        keys = NATURAL_KEYS[name]
     frame = pl.DataFrame(rows).sort("ingested_at", maintain_order=True).unique(keys, keep="first", maintain_order=True)
     fresh = frame.join(pl.DataFrame(known.select(list(keys))), on=list(keys), how="anti", maintain_order="left")
     return fresh.to_arrow().cast(rows.schema)

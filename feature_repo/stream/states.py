@@ -15,15 +15,13 @@ import pyarrow.compute as pc
 
 from contracts.home import Home
 from contracts.snapshot import Snapshot
-from contracts.tables import EMBEDDING_PREFIX, ENTITY_KEYS, schema_of
+from contracts.tables import EMBEDDING_PREFIX, ENTITY_KEYS, ENTITY_TABLES, schema_of
 from feature_repo.offline import read_table
 from feature_repo.views.builder import BuildContext, Builder, schema_of_view
 from feature_repo.views.builders import builders_of
 from feature_repo.views.catalogue import View, views_of
 
 __all__ = ["StreamingStates"]
-
-_TABLE_OF = {"user": "users", "video": "videos", "music": "music", "post": "posts"}
 
 
 class StreamingStates:
@@ -51,7 +49,7 @@ class StreamingStates:
 
     def known(self, entity: str, ids: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
         """Which ids the entity's own table has, ``[n]``."""
-        table = _TABLE_OF[entity]
+        table = ENTITY_TABLES[entity]
         return self._tables[table].has(ENTITY_KEYS[entity], ids) if table in self._tables else np.zeros(len(ids), bool)
 
     def changed(self, table: str, rows: pa.Table) -> Iterator[tuple[View, pa.Table]]:

@@ -6,13 +6,12 @@ from great_expectations.expectations import Expectation
 
 from contracts.embeddings import EmbeddingSpec
 from contracts.snapshot import Snapshot
-from contracts.tables import EMBEDDING_PREFIX, ENTITY_KEYS, TABLES
+from contracts.tables import EMBEDDING_PREFIX, ENTITY_KEYS, ENTITY_TABLES, TABLES
 from validation.suites.suite import Material, Suite
 from validation.summaries import embedding_summary
 
 __all__ = ["VECTORS"]
 
-_OWNERS = {"video": "videos", "music": "music", "post": "posts"}
 """Entity → the table of its rows."""
 _LEAST_COVERAGE = 0.5
 """Models take a missing modality, but not one that most videos miss."""
@@ -40,14 +39,14 @@ def _key(material: Material, table: str) -> str:
 
 def _summarise(material: Material, table: str) -> pd.DataFrame:
     spec = _spec(material, table)
-    table_of_owners = _OWNERS[spec.entity]
+    table_of_owners = ENTITY_TABLES[spec.entity]
     owners = material.tables.get(table_of_owners, TABLES[table_of_owners].empty_table())
     return embedding_summary(material.tables[table], owners, _key(material, table), spec.width)
 
 
 def _expectations(material: Material, table: str) -> list[Expectation]:
     spec = _spec(material, table)
-    entities = _OWNERS[spec.entity]
+    entities = ENTITY_TABLES[spec.entity]
     expected: list[Expectation] = [
         gxe.ExpectTableRowCountToBeBetween(min_value=1, description=f"there is at least one of the {entities}"),
         gxe.ExpectColumnValuesToBeUnique(

@@ -11,23 +11,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from contracts.tables import INTERACTION_KINDS, LISTEN_KINDS, TABLES
+from contracts.tables import INTERACTION_KINDS, LISTEN_KINDS, NATURAL_KEYS, TABLES
 from feature_repo.readers.own.columns import convert, false_where_null
 from feature_repo.readers.own.files import Content, read_content
 from feature_repo.readers.own.problems import Place, Problems, shown
 
-__all__ = ["KEYS", "Draft", "check_rows", "check_times", "draft_of", "duplicated", "read_draft"]
-
-KEYS = {
-    "interactions": ("user_id", "video_id", "kind", "event_time"),
-    "listens": ("user_id", "music_id", "kind", "event_time"),
-    "users": ("user_id", "event_time"),
-    "videos": ("video_id",),
-    "music": ("music_id",),
-    "posts": ("post_id",),
-    "edges": ("network", "source_id", "target_id", "event_time"),
-}
-"""Table → the columns whose values together stand there once."""
+__all__ = ["Draft", "check_rows", "check_times", "draft_of", "duplicated", "read_draft"]
 
 _KINDS = {"interactions": INTERACTION_KINDS, "listens": LISTEN_KINDS}
 
@@ -173,7 +162,7 @@ def check_times(columns: dict[str, pa.ChunkedArray], place: Place, now: datetime
 
 
 def _check_duplicates(draft: Draft) -> None:
-    key = KEYS[draft.name]
+    key = NATURAL_KEYS[draft.name]
     if set(key) <= set(draft.columns):
         bad = duplicated([draft.columns[column] for column in key])
         rows = np.flatnonzero(bad)

@@ -7,13 +7,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from contracts.tables import ENTITY_KEYS
+from contracts.tables import ENTITY_KEYS, ENTITY_TABLES
 from feature_repo.readers.own.columns import false_where_null
 from feature_repo.readers.own.draft import Draft
 from feature_repo.readers.own.files import MEDIA
 from feature_repo.readers.own.problems import Place
 
-__all__ = ["check_known", "check_media", "check_relations", "table_of_entity"]
+__all__ = ["check_known", "check_media", "check_relations"]
 
 _NAMED = {
     "interactions": {"user_id": "users", "video_id": "videos"},
@@ -24,7 +24,7 @@ _NAMED = {
 }
 """Table → column → the table whose entities it names."""
 
-_KEY_OF = {"users": "user_id", "videos": "video_id", "music": "music_id", "posts": "post_id"}
+_KEY_OF = {table: ENTITY_KEYS[entity] for entity, table in ENTITY_TABLES.items()}
 _MEDIA = {"videos": ("media",), "music": ("media",), "posts": ("images", "video")}
 
 
@@ -106,8 +106,3 @@ def _check_paths(draft: Draft, column: str, media: Path) -> None:
 def _leads_out(text: str) -> bool:
     path = PurePosixPath(text)
     return not text or path.is_absolute() or ".." in path.parts
-
-
-def table_of_entity(entity: str) -> str:
-    """The table whose rows are an entity's."""
-    return next(table for table, key in _KEY_OF.items() if key == ENTITY_KEYS[entity])

@@ -15,13 +15,13 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from contracts.embeddings import EmbeddingSpec
-from contracts.tables import EMBEDDING_PREFIX, ENTITY_KEYS, TIMESTAMP, embedding_schema
+from contracts.tables import EMBEDDING_PREFIX, ENTITY_KEYS, ENTITY_TABLES, TIMESTAMP, embedding_schema
 from feature_repo.raw_tables import microseconds
 from feature_repo.readers.own.columns import convert
 from feature_repo.readers.own.draft import Draft, check_times, duplicated
 from feature_repo.readers.own.files import data_file, read_content
 from feature_repo.readers.own.problems import Place, Problems
-from feature_repo.readers.own.relations import check_known, table_of_entity
+from feature_repo.readers.own.relations import check_known
 
 __all__ = ["check_ids", "judge_lists", "read_embeddings"]
 
@@ -57,14 +57,14 @@ def read_embeddings(
         )
     if spec is None or file is None:
         return None
-    owner = drafts.get(table_of_entity(spec.entity))
+    owner = drafts.get(ENTITY_TABLES[spec.entity])
     key = ENTITY_KEYS[spec.entity]
     if file.suffix.lower() == ".npy":
         place, columns = problems.at(file.name, name), _columns_of_owner(owner, key)
         vectors = _read_npy(file, spec, None if owner is None else owner.rows, place)
-        if table_of_entity(spec.entity) not in drafts:
+        if ENTITY_TABLES[spec.entity] not in drafts:
             place.add(
-                f"vectors in the order of a table that is not there, {table_of_entity(spec.entity)}",
+                f"vectors in the order of a table that is not there, {ENTITY_TABLES[spec.entity]}",
                 allowed="one row of the array for each row of that table",
                 hint="add that table, or write the vectors as Parquet",
             )
@@ -85,7 +85,7 @@ def read_embeddings(
         vectors = _read_lists(file, spec, place) if "vector" in content.names else None
         if key in columns:
             check_ids(columns[key], key, place)
-            check_known(columns[key], key, table_of_entity(spec.entity), drafts, place)
+            check_known(columns[key], key, ENTITY_TABLES[spec.entity], drafts, place)
         check_times(columns, place, now)
     if problems.found or vectors is None or owner is None:
         return None
@@ -295,7 +295,7 @@ def _read_npy(file: Path, spec: EmbeddingSpec, rows: int | None, place: Place) -
     if rows is not None and len(matrix) != rows:
         place.add(
             f"{len(matrix):,} rows",
-            allowed=f"{rows:,}, one for each row of {table_of_entity(spec.entity)}",
+            allowed=f"{rows:,}, one for each row of {ENTITY_TABLES[spec.entity]}",
             hint="write one row for each, in the same order, or use Parquet with ids",
         )
     _check_dtype(str(matrix.dtype), spec, place)
