@@ -225,7 +225,7 @@ def test_unknown_encoders_and_entities_are_named() -> None:
     assert encoder_for("vggish", None)[1] == "music"
     for name, encoder in ENCODERS.items():
         assert encoder.name == name
-    for name in ("handcrafted-image", "handcrafted-text", "music-content", "sentence-bert"):
+    for name in ("handcrafted-image", "handcrafted-text", "music-content"):
         encoder = ENCODERS[name]
         encoding = encoder.build(EncoderOptions())
         for entity in encoder.entities:
