@@ -165,7 +165,7 @@ def test_events_of_one_moment_are_not_divided(own: Any) -> None:
         ("2026-01-01T00:00:00Z", None, (0.8, 0.1), "only one of --train-until and --validation-until"),
         ("2026-01-02T00:00:00Z", "2026-01-01T00:00:00Z", (0.8, 0.1), "training to end before validation does"),
         ("yesterday", "2026-01-01T00:00:00Z", (0.8, 0.1), "option --train-until: found 'yesterday'"),
-        ("2026-01-01T00:00:00", "2026-01-02T00:00:00Z", (0.8, 0.1), "found no time zone"),
+        ("2026-01-01T00:00:00", "2026-01-02T00:00:00Z", (0.8, 0.1), "expected an instant with its zone"),
     ],
 )
 def test_options_that_make_no_split(first: str | None, second: str | None, shares: tuple, message: str) -> None:
