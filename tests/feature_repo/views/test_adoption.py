@@ -77,6 +77,23 @@ def test_adoption_equals_the_oracle(worlds: Any, chunk: int, data: st.DataObject
         assert build([row for row in videos if row["music_id"] == music]) == [r for r in found if r["key"] == music]
 
 
+def test_a_vector_older_than_the_known_one_changes_nothing(worlds: Any) -> None:
+    time = worlds.ZERO
+    videos = [{"video_id": "v", "music_id": "m", "event_time": time, "ingested_at": time}]
+    vectors = [
+        {"video_id": "v", "vector": [value], "event_time": happened, "ingested_at": known}
+        for value, happened, known in [(1.0, time + 5, time + 5), (2.0, time + 4, time + 9)]
+    ]
+    tables = {
+        "videos": worlds.table("videos", videos),
+        "embedding_acoustic": worlds.table("embedding_acoustic", vectors),
+    }
+    assert worlds.build("music_adoption", tables, {"acoustic": worlds.spec("acoustic", 1)}) == [
+        {"key": "m", "at": time, "videos": 1, "acoustic": None},
+        {"key": "m", "at": time + 5, "videos": 1, "acoustic": [1.0]},
+    ]
+
+
 def test_adoption_without_embeddings_counts(worlds: Any) -> None:
     moment = {"event_time": worlds.ZERO, "ingested_at": worlds.ZERO + 1}
     videos = [{"video_id": f"v{n}", "music_id": "m"} | moment for n in range(3)]

@@ -155,6 +155,18 @@ def test_edges_named_co_like_go_before_computed_ones(worlds: Any) -> None:
     assert as_lists(found, "neighbour_ids") == [("u0", midnight, ["u1"], [1.0]), ("u1", midnight, ["u0"], [1.0])]
 
 
+def test_a_tie_that_is_undone_leaves_the_list(worlds: Any) -> None:
+    first = {"network": "follow", "source_id": "u0", "target_id": "u1"}
+    acts = [(1.0, worlds.ZERO), (-1.0, worlds.ZERO + worlds.DAY)]
+    rows = [first | {"weight": weight, "event_time": time, "ingested_at": time} for weight, time in acts]
+    found = worlds.build("user_network", {"edges": worlds.table("edges", rows)}, name="user_network_follow")
+    day = worlds.DAY
+    assert as_lists(found, "neighbour_ids") == [
+        ("u0", worlds.ZERO + day, ["u1"], [1.0]),
+        ("u0", worlds.ZERO + 2 * day, [], []),
+    ]
+
+
 def test_the_heaviest_of_many_scores() -> None:
     """Rows with fewer and more than 50 entries, ties, scores that are not positive, and scores above all levels."""
     rng = np.random.default_rng(2)
