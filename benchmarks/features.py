@@ -223,7 +223,7 @@ def million_results(folder: Path, generator: np.random.Generator) -> list[Result
     seconds, peak = float(said[-2]), float(said[-1])
     return [
         Result("million_peak", peak, "MiB", "the job's cap", 2048, "below", peak < 2048),
-        Result("million", 1_000_000 / seconds, "rows/s", "a minute and a half", 1_000_000 / 90, "told, not judged", True),
+        Result("million", 1_000_000 / seconds, "rows/s", "a minute and a half", 1_000_000 / 90, "told", True),
     ]
 
 

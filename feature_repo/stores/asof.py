@@ -17,12 +17,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from feast import FeatureView, RepoConfig
-from feast.data_format import ParquetFormat
 from feast.data_source import DataSource
 from feast.errors import SavedDatasetLocationAlreadyExists
 from feast.feature_logging import LoggingConfig, LoggingSource
 from feast.feature_view import DUMMY_ENTITY_ID
-from feast.infra.offline_stores.file_source import FileSource
 from feast.infra.offline_stores.offline_store import OfflineStore, RetrievalJob, RetrievalMetadata
 from feast.infra.offline_stores.offline_utils import infer_event_timestamp_from_entity_df
 from feast.infra.registry.base_registry import BaseRegistry
@@ -30,11 +28,12 @@ from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.repo_config import FeastConfigBaseModel
 from feast.saved_dataset import SavedDatasetStorage
 
-from contracts.errors import BadInput, NotFound
+from contracts.errors import BadInput
 from contracts.files import file_written_whole
 from feature_repo.raw_tables import microseconds
 from feature_repo.stores.join import SourceJoin
 from feature_repo.stores.search import as_of, gather, instants, newest_rows
+from feature_repo.stores.source import source_file
 
 __all__ = [
     "OFFLINE_STORE_TYPE",
@@ -279,32 +278,6 @@ class AsOfOfflineStore(OfflineStore):  # type: ignore[misc]
         """Write a log of served features as one more Parquet file of the destination's directory."""
         table = pq.read_table(data) if isinstance(data, Path) else data
         _write_whole(table, Path(logging_config.destination.path) / f"{uuid.uuid4().hex}.parquet")
-
-
-def source_file(source: DataSource | None, repo_path: str | Path | None, must_exist: bool = True) -> Path:
-    """The Parquet file, or directory of such files, behind a source.
-
-    Raises:
-        BadInput: It is no Parquet source, or not on a local disk.
-        NotFound: There is no such file.
-    """
-    readable = isinstance(source, FileSource) and isinstance(source.file_format, ParquetFormat | None)
-    if source is None or not readable or "://" in source.path:
-        raise BadInput(
-            f"source {getattr(source, 'name', source)}",
-            found=getattr(source, "path", type(source).__name__),
-            expected="a FileSource of a Parquet file on a local or mounted disk",
-            next_step="use Feast's store for that source in its configuration",
-        )
-    path = Path(FileSource.get_uri_for_file_path(repo_path, source.path).removeprefix("file://"))
-    if must_exist and not path.exists():
-        raise NotFound(
-            f"source {source.name}",
-            found=f"no file {path}",
-            expected="the Parquet file that the view reads",
-            next_step="run `backbeat features apply` to compute it again",
-        )
-    return path
 
 
 def _request_table(entity_df: pd.DataFrame, moment: str) -> pa.Table:

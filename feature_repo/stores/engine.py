@@ -20,9 +20,10 @@ from feast.repo_config import FeastConfigBaseModel
 from feast.utils import _convert_arrow_to_proto
 
 from contracts.tables import TIMESTAMP
-from feature_repo.stores.asof import source_file
+from feature_repo.stores.columnar import ColumnarOnlineStore
 from feature_repo.stores.plan import Chunk, Plan, ahead, plan, read_chunk, read_chunks
-from feature_repo.stores.rows import ColumnarOnlineStore, pack_table
+from feature_repo.stores.rows import pack_table
+from feature_repo.stores.source import source_file
 
 __all__ = [
     "ENGINE_TYPE",

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from feature_repo.stores.packing import contiguous
+from feature_repo.stores.byte_columns import contiguous
 from feature_repo.stores.search import as_of_rows, gather, instants
 
 __all__ = ["SourceJoin", "joined_range", "key_ranges"]

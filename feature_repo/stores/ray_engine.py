@@ -12,9 +12,10 @@ from feast import FeatureView, RepoConfig
 from feast.infra.online_stores.helpers import get_online_store_from_config
 
 from contracts.cluster import join_cluster
+from feature_repo.stores.columnar import ColumnarOnlineStore
 from feature_repo.stores.engine import ChunkedComputeEngine, ChunkedComputeEngineConfig, view_rows
 from feature_repo.stores.plan import Chunk, Plan, read_chunk
-from feature_repo.stores.rows import ColumnarOnlineStore, PackedRows, pack_table
+from feature_repo.stores.rows import PackedRows, pack_table
 from feature_repo.stores.sqlite import NewestSqliteOnlineStore
 
 __all__ = [

@@ -22,8 +22,9 @@ from feast.infra.online_stores.redis import RedisOnlineStore, RedisOnlineStoreCo
 from feast.protos.feast.types.Value_pb2 import Value
 
 from contracts.errors import BadInput
-from feature_repo.stores.packing import by_size, fixed_bytes, join_bytes, varint_bytes
-from feature_repo.stores.rows import ABSENT, ColumnarOnlineStore, FeastRow, Fetched, PackedRows, instant, oldest_allowed
+from feature_repo.stores.byte_columns import by_size, fixed_bytes, join_bytes, varint_bytes
+from feature_repo.stores.columnar import ColumnarOnlineStore
+from feature_repo.stores.rows import ABSENT, FeastRow, Fetched, PackedRows, instant, oldest_allowed
 
 __all__ = ["REDIS_STORE_TYPE", "NewestRedisOnlineStore", "NewestRedisOnlineStoreConfig"]
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from contracts.errors import BadInput
-from feature_repo.stores.packing import contiguous
+from feature_repo.stores.byte_columns import contiguous
 
 __all__ = ["as_of", "as_of_rows", "gather", "instants", "newest_rows"]
 

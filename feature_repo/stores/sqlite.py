@@ -18,7 +18,8 @@ import pyarrow as pa
 from feast import Entity, FeatureView, RepoConfig
 from feast.infra.online_stores.sqlite import SqliteOnlineStore, SqliteOnlineStoreConfig
 
-from feature_repo.stores.rows import ABSENT, ColumnarOnlineStore, Fetched, PackedRows, table_name
+from feature_repo.stores.columnar import ColumnarOnlineStore
+from feature_repo.stores.rows import ABSENT, Fetched, PackedRows, table_name
 
 __all__ = ["ONLINE_STORE_TYPE", "NewestSqliteOnlineStore", "NewestSqliteOnlineStoreConfig"]
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from contracts.errors import BadInput
 from feature_repo.quiet import quietly
-from feature_repo.stores.packing import pack, packed_key, unpack, varints, vector_rows
+from feature_repo.stores.byte_columns import varints
+from feature_repo.stores.packing import pack, packed_key, unpack, vector_rows
 
 with quietly():
     from feast import ValueType
