@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from contracts.clock import to_utc
-from contracts.console import note, progress
+from contracts.console import progress
 from contracts.current import current_snapshot_id
 from contracts.database import Database
 from contracts.errors import NotFound
@@ -19,8 +19,9 @@ from contracts.snapshot import Snapshot
 from feature_repo.materialization.check import changed_rows
 from feature_repo.materialization.memory import DEFAULT_MEMORY, chunk_bytes_below
 from feature_repo.materialization.online import OnlineView
-from feature_repo.materialization.run import run_materialization, spans_of, whole_spans
+from feature_repo.materialization.run import spans_of, whole_spans
 from feature_repo.materialization.sources import largest, sources_of
+from feature_repo.materialization.worker import attempt
 from feature_repo.offline import current_snapshot, read_snapshot
 from feature_repo.store import applied_definitions, require_applied, servers_answer
 from feature_repo.stores.plan import plan, read_chunks
@@ -34,7 +35,6 @@ __all__ = [
     "materialize",
     "materialized_snapshot",
     "queue_materialization",
-    "resume_materialization",
 ]
 
 JOB_KIND = "materialize"
@@ -90,20 +90,6 @@ def materialize(
         else:
             run = new_job(database, JOB_KIND, snapshot.id, names, parameters)
         return _work(settings, home, database, run)
-    finally:
-        database.close()
-
-
-def resume_materialization(settings: Settings, home: Home, job_id: str) -> dict[str, Any]:
-    """Go on with a job that was paused, interrupted or has failed, in this process; see :func:`materialize`.
-
-    Raises:
-        NotFound: There is no such job.
-        Conflict: It is at work, has ended, or another job is at work on one of its views.
-    """
-    database = Database(settings, home)
-    try:
-        return _work(settings, home, database, JobRun(database, find_job(database, job_id).id))
     finally:
         database.close()
 
@@ -227,12 +213,7 @@ def _was_done(database: Database, snapshot: Snapshot, views: list[str]) -> bool:
 
 
 def _work(settings: Settings, home: Home, database: Database, run: JobRun) -> dict[str, Any]:
-    try:
-        with run:
-            run_materialization(settings, home, database, run)
-    except KeyboardInterrupt:
-        note(f"job {run.id} is interrupted: `backbeat features resume {run.id}` goes on at its last checkpoint")
-        raise
+    attempt(settings, home, database, run, JOB_KIND)
     outcome = "materialized" if run.state is JobState.DONE else str(run.state)
     facts = {"views": run.subjects, "definitions": run.checkpoint.get("definitions")}
     told = describe_job(find_job(database, run.id))

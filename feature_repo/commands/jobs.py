@@ -79,7 +79,7 @@ def features_resume(
     from contracts.settings import load_settings
     from feature_repo.commands.encode import show_encoded
     from feature_repo.encoders.encode import resume_encoding
-    from feature_repo.materialize import resume_materialization
+    from feature_repo.materialization.worker import resume_job
 
     settings = load_settings(home=home)
     place = Home.open(settings)
@@ -99,8 +99,8 @@ def features_resume(
             return
     finally:
         database.close()
-    summary = resume_materialization(settings, place, job)
-    emit(summary, as_json=as_json, text=materialization_text(summary))
+    told = resume_job(settings, place, job)
+    emit(told, as_json=as_json, text=job_text(told))
 
 
 def features_work(

@@ -144,5 +144,5 @@ def test_a_worker_that_is_stopped_leaves_its_job_to_be_resumed(
     row = latest_job(tables, JOB_KIND)
     assert row is not None
     assert (row.id, row.state, row.done, row.requested) == (job, "interrupted", 2, None)
-    assert "materialized" in run("resume", job)
+    assert f"job {job}  done" in run("resume", job)
     assert find_job(tables, job).attempts == 2

@@ -14,17 +14,17 @@ import pytest
 from contracts.database import Database
 from contracts.errors import BadInput, HomeBusy, NotFound, ValidationFailed
 from contracts.home import Home
-from contracts.jobs import JobState, cancel_job, find_job, latest_job, pause_job, requeue_job
+from contracts.job_run import new_job
+from contracts.jobs import JobState, cancel_job, find_job, latest_job, pause_job, queue_job, requeue_job
 from feature_repo.materialization import registry
 from feature_repo.materialization.online import OnlineView
 from feature_repo.materialization.sources import newest, sources_of
 from feature_repo.materialization.watermarks import online_views
-from feature_repo.materialization.worker import work
+from feature_repo.materialization.worker import resume_job, work
 from feature_repo.materialize import (
     JOB_KIND,
     materialize,
     queue_materialization,
-    resume_materialization,
 )
 from feature_repo.offline import current_snapshot
 from feature_repo.status import feature_status
@@ -67,9 +67,9 @@ def test_what_the_store_lost_while_a_job_was_paused_is_written_again(
     job = materialize(*ready, views=VIEWS)["job"]
     for path in ready[1].feast.glob("online.db*"):
         path.unlink()
-    done = resume_materialization(*ready, job["id"])
-    assert done["outcome"] == "materialized"
-    assert done["job"]["rows"] == sum(len(rows) for rows in online_rows(ready[1]).values())
+    done = resume_job(*ready, job["id"])
+    assert done["state"] == "done"
+    assert done["rows"] == sum(len(rows) for rows in online_rows(ready[1]).values())
     for source in sources_of(open_store(*ready), VIEWS):
         keys = set(pq.read_table(source.path, columns=[source.key])[source.key].to_pylist())
         assert len(online_rows(ready[1])[source.name]) == len(keys)
@@ -191,3 +191,12 @@ def test_features_that_are_gone(ready: Ready, tables: Database) -> None:
     shutil.rmtree(ready[1].feast)
     assert work(*ready, once=True) == [(queued, JobState.FAILED)]
     assert find_job(tables, queued).error["error"]["code"] == "not_found"  # type: ignore[index]
+
+
+def test_a_job_of_a_kind_that_nobody_here_goes_on_with(ready: Ready, tables: Database) -> None:
+    with pytest.raises(ValueError, match="no"), new_job(tables, "stream", "s") as run:
+        raise ValueError("no")
+    with pytest.raises(BadInput, match=rf"job {run.id}: found a job of the kind 'stream'; expected one of the kinds"):
+        resume_job(*ready, run.id)
+    queue_job(tables, "stream", "s", [])
+    assert work(*ready, once=True) == [], "nor does a worker"

@@ -13,7 +13,8 @@ from contracts.errors import Conflict
 from contracts.home import Home
 from contracts.jobs import describe_job, latest_job, state_of
 from contracts.settings import Settings
-from feature_repo.materialize import JOB_KIND, materialize, resume_materialization
+from feature_repo.materialization.worker import resume_job
+from feature_repo.materialize import JOB_KIND, materialize
 from tests.feature_repo.materialization.steps import VIEWS
 
 SCRIPT = """
@@ -151,11 +152,11 @@ def test_a_killed_job_is_resumed_without_losing_or_doubling_a_row(
     assert (killed.state, state_of(killed)) == ("running", "interrupted")
     assert killed.done < job["total"] or place.endswith("watermark") or place == "in the check"
     known = killed.rows
-    done = resume_materialization(*ready, killed.id) if number % 2 else materialize(*ready, views=VIEWS)
-    assert (done["outcome"], done["job"]["id"], done["job"]["attempts"]) == ("materialized", killed.id, 2)
-    assert done["job"]["rows"] == job["rows"] >= known
-    assert (done["job"]["done"], done["job"]["total"]) == (job["total"], job["total"])
-    assert {view: facts["rows"] for view, facts in done["job"]["detail"]["written"].items()} == {
+    again = resume_job(*ready, killed.id) if number % 2 else materialize(*ready, views=VIEWS)["job"]
+    assert (again["state"], again["id"], again["attempts"]) == ("done", killed.id, 2)
+    assert again["rows"] == job["rows"] >= known
+    assert (again["done"], again["total"]) == (job["total"], job["total"])
+    assert {view: facts["rows"] for view, facts in again["detail"]["written"].items()} == {
         view: facts["rows"] for view, facts in job["detail"]["written"].items()
     }
     assert online_rows(ready[1]) == rows
@@ -175,7 +176,7 @@ def test_two_processes_at_once(
     assert running is not None
     told = describe_job(running)
     assert (told["state"], told["pid"], told["done"]) == ("running", int(pid), 1)
-    for attempt in (lambda: materialize(*ready, views=VIEWS), lambda: resume_materialization(*ready, running.id)):
+    for attempt in (lambda: materialize(*ready, views=VIEWS), lambda: resume_job(*ready, running.id)):
         with pytest.raises(Conflict, match=running.id):
             attempt()
     os.kill(int(pid), signal.SIGKILL)

@@ -11,7 +11,8 @@ from contracts.home import Home
 from contracts.jobs import latest_job, pause_job
 from contracts.settings import Settings
 from feature_repo.materialization import run as materialization_run
-from feature_repo.materialize import JOB_KIND, materialize, resume_materialization
+from feature_repo.materialization.worker import resume_job
+from feature_repo.materialize import JOB_KIND, materialize
 
 Copied = Callable[[Path], tuple[Settings, Home]]
 VIEWS = ["user_history", "user_profile", "video_popularity", "video_profile"]
@@ -51,7 +52,7 @@ def test_a_job_paused_on_a_cluster_goes_on_where_it_was(
     database = Database(*there)
     paused = materialize(*there, views=VIEWS)
     assert (paused["outcome"], paused["job"]["done"]) == ("paused", 3)
-    done = resume_materialization(*there, paused["job"]["id"])
+    done = resume_job(*there, paused["job"]["id"])
     database.close()
     assert done["job"]["state"] == "done"
     assert len(chunks) == len(set(chunks)) == done["job"]["total"], "no chunk before the checkpoint is written again"

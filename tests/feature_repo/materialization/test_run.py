@@ -20,14 +20,13 @@ from feature_repo.materialization.check import check_sample
 from feature_repo.materialization.online import OnlineView
 from feature_repo.materialization.sources import known_times, newest, sources_of
 from feature_repo.materialization.watermarks import online_views
-from feature_repo.materialization.worker import work
+from feature_repo.materialization.worker import resume_job, work
 from feature_repo.materialize import (
     JOB_KIND,
     dry_run,
     materialize,
     materialized_snapshot,
     queue_materialization,
-    resume_materialization,
 )
 from feature_repo.offline import current_snapshot
 from feature_repo.status import feature_status
@@ -143,12 +142,12 @@ def test_pause_and_resume_write_each_chunk_once(
     job = paused["job"]
     assert (paused["outcome"], job["state"], job["done"], len(calls)) == ("paused", "paused", at, at)
     assert feature_status(*ready)["next"][-1] == f"backbeat features resume {job['id']}"
-    done = resume_materialization(*ready, job["id"])
-    assert (done["job"]["id"], done["job"]["state"], done["job"]["attempts"]) == (job["id"], "done", 2)
-    assert done["job"]["done"] == done["job"]["total"] == len(calls)
-    assert done["job"]["rows"] == sum(calls) == sum(len(rows) for rows in online_rows(ready[1]).values())
+    done = resume_job(*ready, job["id"])
+    assert (done["id"], done["state"], done["attempts"]) == (job["id"], "done", 2)
+    assert done["done"] == done["total"] == len(calls)
+    assert done["rows"] == sum(calls) == sum(len(rows) for rows in online_rows(ready[1]).values())
     with pytest.raises(Conflict, match="found a job that is done"):
-        resume_materialization(*ready, job["id"])
+        resume_job(*ready, job["id"])
 
 
 @pytest.mark.usefixtures("small_chunks")
@@ -186,7 +185,7 @@ def test_a_cancelled_job_is_not_taken_up_again(ready: Ready, tables: Database, m
     ended = materialize(*ready, views=VIEWS)
     assert (ended["outcome"], ended["job"]["state"], len(calls)) == ("cancelled", "cancelled", 2)
     with pytest.raises(Conflict, match="found a job that is cancelled"):
-        resume_materialization(*ready, ended["job"]["id"])
+        resume_job(*ready, ended["job"]["id"])
     again = materialize(*ready, views=VIEWS)
     assert again["job"]["id"] != ended["job"]["id"]
     assert again["job"]["attempts"] == 1
