@@ -32,7 +32,7 @@ from contracts.errors import BadInput
 from contracts.files import file_written_whole
 from feature_repo.raw_tables import microseconds
 from feature_repo.stores.join import SourceJoin
-from feature_repo.stores.search import as_of, gather, instants, newest_rows
+from feature_repo.stores.search import gather, instants, newest_rows
 from feature_repo.stores.source import source_file
 
 __all__ = [
@@ -40,8 +40,6 @@ __all__ = [
     "AsOfOfflineStore",
     "AsOfOfflineStoreConfig",
     "AsOfRetrievalJob",
-    "as_of",
-    "source_file",
 ]
 
 OFFLINE_STORE_TYPE: Final = "feature_repo.stores.asof.AsOfOfflineStore"

@@ -21,20 +21,16 @@ from feast.utils import _convert_arrow_to_proto
 
 from contracts.tables import TIMESTAMP
 from feature_repo.stores.columnar import ColumnarOnlineStore
-from feature_repo.stores.plan import Chunk, Plan, ahead, plan, read_chunk, read_chunks
+from feature_repo.stores.plan import Chunk, Plan, ahead, plan, read_chunks
 from feature_repo.stores.rows import pack_table
 from feature_repo.stores.source import source_file
 
 __all__ = [
+    "CHUNK_BYTES",
     "ENGINE_TYPE",
-    "Chunk",
     "ChunkedComputeEngine",
     "ChunkedComputeEngineConfig",
-    "Plan",
-    "plan",
     "plan_view",
-    "read_chunk",
-    "read_chunks",
     "view_rows",
 ]
 

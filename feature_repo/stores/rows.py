@@ -41,7 +41,8 @@ __all__ = [
     "table_name",
 ]
 
-EVENT_TIME, INGESTED_AT = "event_time", "ingested_at"
+EVENT_TIME = "event_time"
+INGESTED_AT = "ingested_at"
 FeastRow = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
 ABSENT = np.iinfo(np.int64).min
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

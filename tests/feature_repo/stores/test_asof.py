@@ -11,7 +11,8 @@ import pytest
 
 from contracts.errors import BadInput, NotFound
 from feature_repo.quiet import quietly
-from feature_repo.stores.asof import AsOfOfflineStore, source_file
+from feature_repo.stores.asof import AsOfOfflineStore
+from feature_repo.stores.source import source_file
 from tests.feature_repo.stores.conftest import NOON, values
 
 with quietly():
