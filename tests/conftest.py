@@ -60,7 +60,12 @@ def ray_cluster() -> "Iterator[Cluster]":
     from contracts.cluster import Cluster
 
     ray.init(
-        num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR", object_store_memory=500_000_000
+        num_cpus=2,
+        num_gpus=0,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+        object_store_memory=500_000_000,
     )
     yield Cluster(ray)
     ray.shutdown()

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from contracts.options import HomeOption, JsonOption
+from contracts.options import HomeOption, JsonOption, OnOption
 
 if TYPE_CHECKING:
     from feature_repo.encoders.encoded import Encoded
@@ -22,6 +22,7 @@ def encode(
     available_from: Annotated[
         str | None, typer.Option(help="End of the weights' training: no vector counts as known before.")
     ] = None,
+    on: OnOption = "local",
     beside: Annotated[bool, typer.Option("--beside", help="Keep embeddings of another spec; add these.")] = False,
     home: HomeOption = None,
     as_json: JsonOption = False,
@@ -37,8 +38,11 @@ def encode(
     place = Home.open(settings)
     place.require()
     encoder_for(encoder, entity)
-    options = options_for(settings, weights, frames, batch, available_from)
-    done = encode_snapshot(place, Database(settings, place), encoder, options, entity=entity, beside=beside)
+    on_ray = on == "ray"
+    options = options_for(settings, weights, frames, batch, available_from, on_ray=on_ray)
+    database = Database(settings, place)
+    cluster = settings if on_ray else None
+    done = encode_snapshot(place, database, encoder, options, entity=entity, beside=beside, cluster=cluster)
     show_encoded(done, as_json)
 
 

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 import numpy as np
@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from contracts.clock import utc_now
-from contracts.console import note, progress
+from contracts.console import Advance, note, progress
 from contracts.current import current_snapshot_id
 from contracts.database import Database
 from contracts.errors import BadInput, NotFound
@@ -25,6 +25,7 @@ from feature_repo.encoders.encoded import Encoded
 from feature_repo.encoders.encoded_tables import embedding_table, filled_table, with_rows_of_others
 from feature_repo.encoders.encoding import Encoder, EncoderOptions, FillsColumns, MediaItem
 from feature_repo.encoders.items import Items, content_of, stamp_of
+from feature_repo.encoders.on_ray import Batch, encoded_on_ray
 from feature_repo.encoders.parts import EncodedParts
 from feature_repo.encoders.revisions import name_for, rewrite
 from feature_repo.encoders.work import PART_ITEMS, EncodeWork
@@ -44,6 +45,7 @@ def encode_snapshot(
     entity: str | None = None,
     beside: bool = False,
     part_items: int = PART_ITEMS,
+    cluster: Settings | None = None,
 ) -> Encoded:
     """Encode what the current snapshot has not encoded with this spec, and write the snapshot that has it.
 
@@ -55,13 +57,15 @@ def encode_snapshot(
         entity: What to encode; the encoder's first where None.
         beside: Keep embeddings of another spec, and put these beside them.
         part_items: Items after which what is done becomes durable.
+        cluster: Encode as tasks on the Ray cluster that these settings name, with the resources they ask for; in
+            this process if None. The rows are equal where the threads are.
 
     Raises:
         NotFound: There is no such encoder, table, media directory or weights file.
         BadInput: The snapshot has embeddings of another spec, or a path leads out of the media directory.
         Conflict: Another job encodes the same, or another command writes the home.
     """
-    work = EncodeWork.prepare(home, name, options, entity, beside, part_items)
+    work = EncodeWork.prepare(home, name, options, entity, beside, part_items, cluster)
     snapshot = current_snapshot(home)
     name_for(snapshot, work.spec, beside=beside or bool(work.encoder.fills))
     run = new_job(database, "encode", snapshot.id, [work.spec.view], work.parameters())
@@ -146,33 +150,58 @@ def _encode_missing(
         else:
             missing.append(place)
     began = saved = time.monotonic()
-    waiting: list[tuple[int, MediaItem]] = []
     tables: list[pa.Table] = []
     with progress(f"encoding {items.entity} with {work.encoder.name}", len(missing)) as advance:
-        for number, place in enumerate(missing, 1):
-            item = cast(MediaItem, items.item(rows[place]))
-            out = items.link_out(item)
-            if out is None:
-                waiting.append((place, item))
-            else:
-                done.faults.append({"id": item.id, "path": items.relative(out.path), "reason": out.reason})
-                advance(1)
-            full = len(waiting) >= work.options.batch
-            if waiting and (full or number == len(missing)):
-                table = encode_part(work.encoder, work.encoding, [item for _, item in waiting], work.options.batch)
-                _note_outcomes(table, waiting, items, keys, done)
-                tables.append(table)
-                done.seconds = time.monotonic() - began
-                advance(len(waiting), f"{done.encoded / max(done.seconds, 1e-9):.1f} items/s")
-                waiting = []
+        batches = _batches(work, items, rows, missing, done, advance)
+        for batch, table in _encoded(work, batches) if missing else ():
+            _note_outcomes(table, batch, items, keys, done)
+            tables.append(table)
+            done.seconds = time.monotonic() - began
+            advance(len(batch), f"{done.encoded / max(done.seconds, 1e-9):.1f} items/s")
             many = sum(table.num_rows for table in tables) >= work.part_items
-            if tables and (many or time.monotonic() - saved > _PART_SECONDS or number == len(missing)):
-                parts.add(pa.concat_tables(tables))
-                tables, saved = [], time.monotonic()
-                finished = done.encoded + len(done.faults)
-                run.save({}, done=finished, total=len(missing), rows=done.encoded)
+            if many or time.monotonic() - saved > _PART_SECONDS:
+                _make_durable(run, parts, tables, done, len(missing))
+                saved = time.monotonic()
+        if tables:
+            _make_durable(run, parts, tables, done, len(missing))
     run.detail.update(encoded=done.encoded, skipped=done.skipped, absent=done.absent, faults=len(done.faults))
     return keys
+
+
+def _batches(
+    work: EncodeWork, items: Items, rows: Sequence[int], missing: Sequence[int], done: Encoded, advance: Advance
+) -> Iterator[Batch]:
+    """Items to encode, so many at once as the options say; links that lead out become faults."""
+    batch: Batch = []
+    for place in missing:
+        item = cast(MediaItem, items.item(rows[place]))
+        out = items.link_out(item)
+        if out is None:
+            batch.append((place, item))
+        else:
+            done.faults.append({"id": item.id, "path": items.relative(out.path), "reason": out.reason})
+            advance(1)
+        if len(batch) == work.options.batch:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _encoded(work: EncodeWork, batches: Iterator[Batch]) -> Iterator[tuple[Batch, pa.Table]]:
+    """The batches in their order, and the table of each, from here or from a cluster."""
+    if work.cluster is not None:
+        yield from encoded_on_ray(work.cluster, work.encoder, work.entity, work.spec.digest, work.options, batches)
+        return
+    for batch in batches:
+        yield batch, encode_part(work.encoder, work.encoding, [item for _, item in batch], work.options.batch)
+
+
+def _make_durable(run: JobRun, parts: EncodedParts, tables: list[pa.Table], done: Encoded, total: int) -> None:
+    """Store what is encoded, and say so; empties the list."""
+    parts.add(pa.concat_tables(tables))
+    tables.clear()
+    run.save({}, done=done.encoded + len(done.faults), total=total, rows=done.encoded)
 
 
 def _note_outcomes(

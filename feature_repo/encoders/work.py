@@ -49,10 +49,19 @@ class EncodeWork:
     options: EncoderOptions
     beside: bool
     part_items: int
+    cluster: Settings | None = None
+    """Settings that name the Ray cluster to encode on; in this process if None."""
 
     @classmethod
     def prepare(
-        cls, home: Home, name: str, options: EncoderOptions, entity: str | None, beside: bool, part_items: int
+        cls,
+        home: Home,
+        name: str,
+        options: EncoderOptions,
+        entity: str | None,
+        beside: bool,
+        part_items: int,
+        cluster: Settings | None = None,
     ) -> Self:
         """Check what can be checked before the weights are read, which takes longest; then read them.
 
@@ -70,14 +79,20 @@ class EncodeWork:
                 next_step="leave it out",
             )
         encoding = encoder.build(options)
-        return cls(encoder, encoding, kind, encoding.spec(kind), options, beside, part_items)
+        return cls(encoder, encoding, kind, encoding.spec(kind), options, beside, part_items, cluster)
 
     @classmethod
     def of_job(cls, settings: Settings, home: Home, parameters: Mapping[str, Any]) -> Self:
         """From the parameters that were stored with a job; the device is that of the settings now."""
-        options = options_for(settings, **parameters["options"])
+        on_ray = parameters.get("on") == "ray"
         return cls.prepare(
-            home, parameters["encoder"], options, parameters["entity"], parameters["beside"], parameters["part_items"]
+            home,
+            parameters["encoder"],
+            options_for(settings, on_ray=on_ray, **parameters["options"]),
+            parameters["entity"],
+            parameters["beside"],
+            parameters["part_items"],
+            settings if on_ray else None,
         )
 
     def parameters(self) -> dict[str, Any]:
@@ -88,6 +103,7 @@ class EncodeWork:
             "entity": self.entity,
             "beside": self.beside,
             "part_items": self.part_items,
+            "on": "local" if self.cluster is None else "ray",
             "options": {
                 "weights": self.options.weights and _absolute(self.options.weights),
                 "frames": self.options.frames,
@@ -103,14 +119,20 @@ def options_for(
     frames: int | None = None,
     batch: int = 16,
     available_from: str | None = None,
+    *,
+    on_ray: bool = False,
 ) -> EncoderOptions:
     """Options of an encoder, with the device and the threads of the settings.
+
+    On Ray the device is that of the tasks; here the weights are only looked at, on the CPU.
 
     Raises:
         BadInput: The device is not there, or the instant is none or has no time zone.
     """
     from feature_repo.encoders.device import prepare_torch
 
+    if on_ray:
+        settings = settings.model_copy(update={"device": "cpu"})
     known_from = None
     if available_from is not None:
         try:
