@@ -37,7 +37,7 @@ __all__ = [
 ENGINE_TYPE: Final = "feature_repo.stores.engine.ChunkedComputeEngine"
 """How ``batch_engine`` in Feast's configuration names the engine below."""
 
-CHUNK_BYTES = 64 * 1024 * 1024
+CHUNK_BYTES = 16 * 1024 * 1024  # so small that reading, packing and writing overlap from early on
 
 
 class ChunkedComputeEngineConfig(FeastConfigBaseModel):  # type: ignore[misc]

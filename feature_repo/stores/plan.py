@@ -28,7 +28,7 @@ __all__ = ["Chunk", "Plan", "ahead", "plan", "read_chunk", "read_chunks"]
 
 Item = TypeVar("Item")
 
-_SLICE_BYTES = 32 * 1024 * 1024
+_SLICE_BYTES = 16 * 1024 * 1024
 _BUFFER_BYTES = 1024 * 1024
 _SAMPLE_ROWS = 256
 
@@ -249,6 +249,6 @@ def _slices(plan: Plan, first_row: int) -> Iterator[tuple[int, pa.Table]]:
 
 
 def _rows_of(table: pa.Table, rows: npt.NDArray[np.int64]) -> pa.Table:
-    if len(rows) == table.num_rows:
-        return table
+    if rows[-1] - rows[0] + 1 == len(rows):
+        return table.slice(rows[0], len(rows))
     return pa.table({name: gather(table[name], rows) for name in table.column_names}, schema=table.schema)
