@@ -4,6 +4,7 @@ import hashlib
 import ipaddress
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -146,6 +147,8 @@ class Server:
             ServiceUnavailable: It did.
         """
         assert self._process is not None
+        # Polars, which MLflow imports, has system calls go on after a Ctrl-C: this wait would never hear of it.
+        signal.siginterrupt(signal.SIGINT, True)
         code = self._process.wait()
         raise self._unavailable(f"its process ended with code {code}")
 
