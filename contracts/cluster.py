@@ -14,6 +14,7 @@ from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 from contracts.errors import BackbeatError, NotFound, ServiceUnavailable
+from contracts.process import prepare_process
 from contracts.settings import PREFIX, Settings
 
 __all__ = ["Cluster", "Resources", "cluster_of", "join_cluster", "probe_cluster"]
@@ -22,7 +23,8 @@ T = TypeVar("T")
 _RETRIES = 3
 _PORT = 6379
 _TIMEOUT_S = 5.0
-_CANCELLED_S = 30.0
+_ENDING_S = 30.0
+_LISTEN_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,16 @@ class Resources:
         """What settings ask for: ``threads`` CPUs, or one; a GPU for ``cuda``, or for ``auto`` where there is one.
 
         Raises:
-            NotFound: CUDA is asked for and no node has a GPU.
+            NotFound: CUDA is asked for and no node has a GPU, or more CPUs than any node has.
         """
+        cpus = settings.threads or 1
+        if cpus > cluster.largest_cpus:
+            raise NotFound(
+                f"{cpus} CPUs on one node of the Ray cluster",
+                found=f"{cluster.largest_cpus} on the largest",
+                expected=f"as many as {PREFIX}THREADS asks for",
+                next_step=f"lower {PREFIX}THREADS, or start a larger node",
+            )
         wanted = settings.device.startswith("cuda") or (settings.device == "auto" and cluster.gpus > 0)
         if wanted and not cluster.gpus:
             raise NotFound(
@@ -47,7 +57,7 @@ class Resources:
                 expected="a node with one",
                 next_step=f"start one, or set {PREFIX}DEVICE to cpu",
             )
-        return cls(settings.threads or 1, int(wanted))
+        return cls(cpus, int(wanted))
 
     @property
     def device(self) -> str:
@@ -67,6 +77,8 @@ class Cluster:
         found = ray.cluster_resources()
         self.cpus = int(found.get("CPU", 1))
         self.gpus = int(found.get("GPU", 0))
+        nodes = (node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"])
+        self.largest_cpus = int(max(nodes, default=0))
 
     def share(self, value: Any) -> Any:
         """Place a value in the cluster once; tasks that get the handle as an argument see the value."""
@@ -85,7 +97,17 @@ class Cluster:
             ServiceUnavailable: Its worker died.
             KeyboardInterrupt: The user interrupted it; the task has been interrupted likewise.
         """
-        return next(self.each(function, [arguments], resources=resources, retries=0))
+        ray, asked = self._ray, resources or Resources()
+        bell = ray.remote(_Bell).options(num_cpus=0).remote()
+        task = ray.remote(_interruptible).options(num_cpus=asked.cpus, num_gpus=asked.gpus, max_retries=0)
+        handle = task.remote(bell, function, *arguments)
+        try:
+            answer: T = self._get(handle)
+        except KeyboardInterrupt:
+            ray.get(bell.ring.remote())
+            ray.wait([handle], timeout=_ENDING_S, fetch_local=False)
+            raise
+        return answer
 
     def each(
         self,
@@ -98,7 +120,8 @@ class Cluster:
     ) -> Iterator[T]:
         """Run a function on each tuple of arguments; the answers come in the order of the arguments.
 
-        Arguments are drawn, and answers held, only for the tasks in flight. Whoever stops iterating cancels those.
+        Arguments are drawn, and answers held, only for the tasks in flight. Whoever stops iterating waits for those;
+        an interruption does not, for leaving the cluster ends them.
 
         Args:
             function: Of a module that the nodes can import; repeating it must do no harm.
@@ -125,8 +148,13 @@ class Cluster:
                 yield answer
                 del answer  # or two answers are held at a time
                 waiting.extend(task.remote(function, *each) for each in islice(left, 1))
+        except KeyboardInterrupt:
+            waiting.clear()
+            raise
         finally:
-            self._cancel(waiting)
+            # Not ray.cancel: where it meets a task that is just ending, Ray 2.60 aborts this process (ray #54527).
+            if waiting and self._ray.is_initialized():
+                self._ray.wait(list(waiting), num_returns=len(waiting), timeout=_ENDING_S, fetch_local=False)
 
     def _get(self, handle: Any) -> Any:
         exceptions = self._ray.exceptions
@@ -147,14 +175,6 @@ class Cluster:
         if error is not None:
             raise _restored(*error)
         return value
-
-    def _cancel(self, handles: Iterable[Any]) -> None:
-        """Interrupt tasks and wait until they have ended, so that none works on when the caller does."""
-        left = list(handles) if self._ray.is_initialized() else []
-        for handle in left:
-            self._ray.cancel(handle, force=False)
-        if left:
-            self._ray.wait(left, num_returns=len(left), timeout=_CANCELLED_S, fetch_local=False)
 
 
 @contextmanager
@@ -242,10 +262,46 @@ def _silent(address: str, found: str) -> ServiceUnavailable:
 
 def _answer(function: Callable[..., T], *arguments: Any) -> tuple[tuple[Any, ...] | None, T | None]:
     """What a task returns: our own error as data, or the value."""
+    prepare_process()
     try:
         return None, function(*arguments)
     except BackbeatError as error:
         return (type(error), error.subject, error.found, error.expected, error.next_step), None
+
+
+class _Bell:
+    """An actor that tells a task when its caller was interrupted."""
+
+    def __init__(self) -> None:
+        self._rung = False
+
+    def ring(self) -> None:
+        self._rung = True
+
+    def is_rung(self) -> bool:
+        return self._rung
+
+
+def _interruptible(bell: Any, function: Callable[..., T], *arguments: Any) -> tuple[tuple[Any, ...] | None, T | None]:
+    """As :func:`_answer`; a KeyboardInterrupt is raised in the function when the bell rings."""
+    import _thread
+    import threading
+
+    ray, ended = _library(), threading.Event()
+
+    def listen() -> None:
+        while not ended.wait(_LISTEN_S):
+            if ray.get(bell.is_rung.remote()):
+                _thread.interrupt_main()
+                return
+
+    threading.Thread(target=listen, daemon=True).start()
+    try:
+        return _answer(function, *arguments)
+    except KeyboardInterrupt:
+        return None, None  # nobody is interested any more
+    finally:
+        ended.set()
 
 
 def _restored(kind: type[BackbeatError], subject: str, found: str, expected: str, next_step: str) -> BackbeatError:

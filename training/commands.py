@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from contracts.errors import BadInput
-from contracts.options import HomeOption, JsonOption
+from contracts.options import HomeOption, JsonOption, OnOption
 
 __all__ = ["experiment", "train"]
 
@@ -21,6 +21,7 @@ def train(
         int | None, typer.Option(help="Most passes over the data (short for --set max_epochs=N).")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Train again even where this training has a version.")] = False,
+    on: OnOption = "local",
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> dict[str, Any]:
@@ -48,7 +49,10 @@ def train(
     resolve_config(model, model_entry(model).config, overrides)
     place.require()
     with place.writing(f"backbeat train {model}"):
-        from training.train import train as train_and_register
+        if on == "ray":
+            from training.on_ray import train_on_ray as train_and_register
+        else:
+            from training.train import train as train_and_register
 
         trained = train_and_register(settings, place, model, overrides, seed=seed, force=force)
     metrics = trained.metrics

@@ -25,6 +25,7 @@ from feature_repo.offline import current_snapshot, write_snapshot
 from feature_repo.readers.mmssl import read_mmssl
 from training.evaluation import protocol_of
 from training.models.mf import MfConfig
+from training.on_ray import train_on_ray
 from training.packages import check_golden, load_package
 from training.tracking import TrackedRun
 from training.train import TrainedVersion, train, training_key
@@ -253,3 +254,24 @@ def test_a_package_goes_to_a_remote_store_whole(ready: str, settings: Settings, 
 def test_a_model_that_does_not_fit_into_memory_is_refused(ready: str, settings: Settings, home: Home) -> None:
     with pytest.raises(BadInput, match=r"mf with dimension 99,999,999,999.*not enough memory"):
         train(settings, home, "mf", {"dimension": 99_999_999_999}, seed=0)
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_training_on_a_cluster_is_the_same(ready: str, settings: Settings, home: Home) -> None:
+    settings = settings.model_copy(update={"threads": 1})
+    there = train_on_ray(settings, home, "mf", SMALL, seed=3)
+    assert (there.version, there.reused) == ("1", False)
+    assert only_run(settings, home).info.status == "FINISHED"
+    here = train(settings, home, "mf", SMALL, seed=3)
+    assert (here.version, here.reused) == ("1", True), "it has the key that a training here would have"
+    again = train(settings, home, "mf", SMALL, seed=3, force=True)
+    assert without_time(again.metrics) == without_time(there.metrics)
+    with pytest.raises(NotFound, match="model 'no-such'"):
+        train_on_ray(settings, home, "no-such")
+    elsewhere = Home(home.root.with_name("elsewhere"))
+    with pytest.raises(NotFound, match="elsewhere on a node of the cluster: found nothing there; expected the home of"):
+        train_on_ray(settings, elsewhere, "mf", SMALL)
+
+
+def without_time(metrics: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in metrics.items() if name != "train_seconds"}
