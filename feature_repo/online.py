@@ -213,7 +213,7 @@ def _tables_there(snapshot: str) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
-        if "no such table" not in str(error):
+        if "no such" not in str(error):  # table; or column, in a file that an earlier version wrote
             raise
         raise NotFound(
             f"online features of snapshot {snapshot}",

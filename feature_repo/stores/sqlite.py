@@ -105,12 +105,14 @@ class NewestSqliteOnlineStore(ColumnarOnlineStore, SqliteOnlineStore):  # type: 
         """Look rows up by key, all of them in one statement."""
         wanted = keys.to_pylist()
         connection = self._get_conn(config)
-        select = ", ".join([*map(_column, features), *(["event_us"] if times else []), "entity_key"])
+        # Qualified: SQLite takes a quoted name that is no column for a string, and would answer with the name.
+        names = [*map(_column, features), *(["event_us"] if times else []), "entity_key"]
+        select = ", ".join(f"stored.{name}" for name in names)
         found: dict[bytes, tuple[Any, ...]] = {}
         for start in range(0, len(wanted), _KEYS_AT_ONCE):
             part = wanted[start : start + _KEYS_AT_ONCE]
             places = ",".join(repeat("?", len(part)))
-            query = f"SELECT {select} FROM {_quoted(table_name(config, view))} WHERE entity_key IN ({places})"
+            query = f"SELECT {select} FROM {_quoted(table_name(config, view))} AS stored WHERE entity_key IN ({places})"
             found.update((row[-1], row) for row in connection.execute(query, part))
         count = len(features)
         nothing = (*repeat(None, count), ABSENT, None)

@@ -1,6 +1,7 @@
 """The online store: what was materialized comes back, newest stays, and every way a run can end is known."""
 
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -22,7 +23,7 @@ from feature_repo.raw_tables import RawTables
 from feature_repo.services import services_of
 from feature_repo.simulator import simulate
 from feature_repo.status import feature_status
-from feature_repo.store import open_store
+from feature_repo.store import open_store, project_name
 from feature_repo.views.catalogue import views_of
 
 H = timedelta(hours=1)
@@ -204,6 +205,23 @@ def test_a_lost_feature_store_is_filled_again(settings: Settings, ready: Home) -
         assert materialize(settings, ready)["outcome"] == "materialized"
         assert materialize(settings, ready)["outcome"] == "unchanged"
         assert OnlineFeatures(settings, ready, snapshot).user_history(["user-0"]) == [["video-0", "video-2"]]
+
+
+@pytest.mark.parametrize("how", ["gone", "of an earlier version"])
+def test_an_online_store_without_the_rows_says_what_to_do(settings: Settings, ready: Home, how: str) -> None:
+    snapshot = current_snapshot(ready).id
+    materialize(settings, ready)
+    reader = OnlineFeatures(settings, ready, snapshot)
+    assert reader.user_history(["user-0"]) == [["video-0", "video-2"]]
+    with sqlite3.connect(ready.feast / "online.db") as connection:
+        table = f'"{project_name(snapshot)}_user_history"'
+        connection.execute(f"DROP TABLE {table}")
+        if how != "gone":
+            connection.execute(
+                f"CREATE TABLE {table} (entity_key BLOB, feature_name TEXT, value BLOB, event_us INTEGER)"
+            )
+    with pytest.raises(NotFound, match=r"an online store without them .*run `backbeat features materialize`"):
+        reader.user_history(["user-0"])
 
 
 def test_two_data_sets_in_one_home_never_mix(
