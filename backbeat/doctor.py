@@ -193,6 +193,25 @@ def check_services(settings: Settings, home: Home) -> Iterator[Finding]:
             yield _reachable(field, value.get_secret_value())
 
 
+def check_ray(settings: Settings, home: Home) -> Iterator[Finding]:
+    """Ray is installed, and its cluster answers where the settings name one."""
+    if settings.ray_address is None and settings.engine == "local":
+        return
+    from contracts.cluster import probe_cluster, require_ray
+
+    try:
+        found = f"Ray {require_ray()}"
+        if settings.ray_address is None:
+            found += ", a cluster on this machine when one is needed"
+        else:
+            probe_cluster(settings.ray_address)
+            found += f", {settings.ray_address} answers"
+    except BackbeatError as error:
+        yield Finding("ray", "fault", f"{error.subject}: {error.found}", error.next_step)
+    else:
+        yield Finding("ray", "ok", found)
+
+
 def check_port(settings: Settings, home: Home) -> Iterator[Finding]:
     """Nothing listens yet where the service would."""
     address = f"{settings.serve_host}:{settings.serve_port}"
@@ -216,6 +235,7 @@ CHECKS: dict[str, Callable[[Settings, Home], Iterator[Finding]]] = {
     "data": check_data,
     "packages": check_packages,
     "services": check_services,
+    "ray": check_ray,
     "port": check_port,
 }
 """All checks, in the order they are shown."""

@@ -17,11 +17,12 @@ from contracts.errors import BackbeatError, NotFound, ServiceUnavailable
 from contracts.process import prepare_process
 from contracts.settings import PREFIX, Settings
 
-__all__ = ["Cluster", "Resources", "cluster_of", "join_cluster", "probe_cluster"]
+__all__ = ["Cluster", "Resources", "cluster_of", "join_cluster", "probe_cluster", "require_ray"]
 
 T = TypeVar("T")
 _RETRIES = 3
-_PORT = 6379
+_PORTS = {"": 6379, "ray": 10001}
+"""Scheme of an address → port where it names none."""
 _TIMEOUT_S = 5.0
 _ENDING_S = 30.0
 _LISTEN_S = 0.5
@@ -218,7 +219,7 @@ def join_cluster(address: str | None, *, speaking: bool = False) -> Cluster:
                 address=address or "local",
                 include_dashboard=None if address else False,
                 log_to_driver=speaking,
-                logging_level="WARNING",
+                logging_level="ERROR",
             )
         except (ConnectionError, RuntimeError, TimeoutError) as error:
             raise _silent(address or "on this machine", str(error)) from None
@@ -232,10 +233,20 @@ def probe_cluster(address: str) -> None:
         ServiceUnavailable: Nothing does.
     """
     target = urlsplit(address if "://" in address else f"//{address}")
+    port = target.port or _PORTS.get(target.scheme, _PORTS[""])
     try:
-        socket.create_connection((target.hostname or address, target.port or _PORT), timeout=_TIMEOUT_S).close()
+        socket.create_connection((target.hostname or address, port), timeout=_TIMEOUT_S).close()
     except OSError as error:
         raise _silent(address, str(error)) from None
+
+
+def require_ray() -> str:
+    """The version of Ray.
+
+    Raises:
+        NotFound: It is not installed.
+    """
+    return str(_library().__version__)
 
 
 def _library() -> Any:

@@ -1,6 +1,7 @@
 import json
 import shutil
 import socket
+import sys
 from collections import namedtuple
 
 import pytest
@@ -20,7 +21,7 @@ def test_a_sound_installation_has_no_fault(settings: Settings, capsys) -> None:
     assert invoke(["doctor", "--json", "--home", str(settings.home)]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["faults"] == 0
-    assert {f["check"] for f in document["findings"]} == set(CHECKS) - {"database", "data", "packages"}
+    assert {f["check"] for f in document["findings"]} == set(CHECKS) - {"database", "data", "packages", "ray"}
     assert not settings.home.exists()
 
 
@@ -102,3 +103,18 @@ def test_servers_that_answer(settings: Settings) -> None:
     )
     found = outcomes(production)
     assert [found[c][0] for c in ("redis_url", "mlflow_url", "feast_registry_url")] == ["ok"] * 3
+
+
+def test_ray_is_looked_at_where_it_is_configured(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    outcome, found, _ = outcomes(settings.model_copy(update={"engine": "ray"}))["ray"]
+    assert (outcome, found.split(",")[1]) == ("ok", " a cluster on this machine when one is needed")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        there = settings.model_copy(update={"ray_address": address})
+        assert outcomes(there)["ray"][1].endswith(f"{address} answers")
+    outcome, found, next_step = outcomes(there)["ray"]
+    assert outcome == "fault"
+    assert found.startswith(f"Ray cluster {address}: ")
+    assert "BACKBEAT_RAY_ADDRESS" in next_step
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert outcomes(there)["ray"] == ("fault", "Ray: not installed", "pip install 'backbeat[ray]'")
