@@ -54,7 +54,7 @@ def test_a_job_paused_on_a_cluster_goes_on_where_it_was(
     assert (paused["outcome"], paused["job"]["done"]) == ("paused", 3)
     done = resume_job(*there, paused["job"]["id"])
     database.close()
-    assert done["job"]["state"] == "done"
-    assert len(chunks) == len(set(chunks)) == done["job"]["total"], "no chunk before the checkpoint is written again"
+    assert done["state"] == "done"
+    assert len(chunks) == len(set(chunks)) == done["total"], "no chunk before the checkpoint is written again"
     materialize(*here, views=VIEWS)
     assert online_rows(there[1]) == online_rows(here[1])
