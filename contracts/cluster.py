@@ -100,7 +100,9 @@ class Cluster:
         """
         ray, asked = self._ray, resources or Resources()
         bell = ray.remote(_Bell).options(num_cpus=0).remote()
-        task = ray.remote(_interruptible).options(num_cpus=asked.cpus, num_gpus=asked.gpus, max_retries=0)
+        task = ray.remote(_interruptible).options(
+            num_cpus=asked.cpus, num_gpus=asked.gpus, max_retries=0, name=_name(function)
+        )
         handle = task.remote(bell, function, *arguments)
         try:
             answer: T = self._get(handle)
@@ -137,7 +139,7 @@ class Cluster:
         """
         asked = resources or Resources()
         task = self._ray.remote(_answer).options(
-            num_cpus=asked.cpus, num_gpus=asked.gpus, max_retries=retries, name=getattr(function, "__name__", "task")
+            num_cpus=asked.cpus, num_gpus=asked.gpus, max_retries=retries, name=_name(function)
         )
         room = in_flight or 2 * max((self.gpus if asked.gpus else self.cpus) // max(asked.gpus or asked.cpus, 1), 1)
         left = iter(arguments)
@@ -278,6 +280,11 @@ def _answer(function: Callable[..., T], *arguments: Any) -> tuple[tuple[Any, ...
         return None, function(*arguments)
     except BackbeatError as error:
         return (type(error), error.subject, error.found, error.expected, error.next_step), None
+
+
+def _name(function: Callable[..., Any]) -> str:
+    """What Ray calls a task in its logs."""
+    return str(getattr(function, "__name__", "task"))
 
 
 class _Bell:
