@@ -184,14 +184,23 @@ def read_results(folder: Path, generator: np.random.Generator) -> list[Result]:
         np.testing.assert_array_equal(ours(0), by_feast(0))
         gc.collect()
         gc.freeze()
-        own, mget, feast = latencies([ours, raw], READS) + latencies([by_feast], READS // 10)
+        own, mget = latencies([ours, raw], READS)
+        beside, feast = latencies([ours, by_feast], READS // 10)
         gc.unfreeze()
         client.delete(*names)
     p50, p99 = (float(np.percentile(own, share)) for share in (50, 99))
     mget_p50, mget_p99 = (float(np.percentile(mget, share)) for share in (50, 99))
-    feast_p50 = float(np.percentile(feast, 50))
+    beside_p50, feast_p50 = (float(np.percentile(times, 50)) for times in (beside, feast))
     return [
-        Result("read", p50, "ms", "get_online_features and conversion", feast_p50, "an eighth", 8 * p50 <= feast_p50),
+        Result(
+            "read",
+            beside_p50,
+            "ms",
+            "get_online_features and conversion",
+            feast_p50,
+            "an eighth",
+            8 * beside_p50 <= feast_p50,
+        ),
         Result("read_raw", p50, "ms", "raw MGET and frombuffer", mget_p50, "at most 3 times", p50 <= 3 * mget_p50),
         Result("read_p99", p99, "ms", "its own median", p50, "at most 2 times", p99 <= 2 * p50),
         Result("mget_p99", mget_p99, "ms", "its own median", mget_p50, "told: how quiet the machine is", True),
