@@ -5,7 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from docs.errors_page import CASES, HEAD, PAGE, Case, Workshop, run_case
+from docs.error_cases import CASES
+from docs.errors_page import HEAD, PAGE, run_case
+from docs.workshop import Case, Workshop
 
 SECTIONS = dict(zip([c.title for c in CASES], re.split(r"(?=^## )", PAGE.read_text(), flags=re.M)[1:], strict=False))
 

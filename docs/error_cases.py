@@ -1,0 +1,170 @@
+"""The bad inputs of ``docs/errors.md``: each made by hand, with the command that meets it."""
+
+import os
+import pickle
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from docs.workshop import Case, Outcome, Workshop
+
+__all__ = ["CASES"]
+
+
+def _ingest(workshop: Workshop, folder: Path) -> tuple[str, Outcome]:
+    typed = ("ingest", "mmssl", folder.name)
+    return shlex.join(("backbeat", *typed)), workshop.command(*typed)
+
+
+def _missing(workshop: Workshop) -> tuple[str, Outcome]:
+    folder = workshop.bad_copy("missing")
+    (folder / "valMat.pkl").unlink()
+    (folder / "audio_feat.npy").unlink()
+    return _ingest(workshop, folder)
+
+
+def _truncated(workshop: Workshop) -> tuple[str, Outcome]:
+    folder = workshop.bad_copy("truncated")
+    whole = (folder / "image_feat.npy").read_bytes()
+    (folder / "image_feat.npy").write_bytes(whole[: len(whole) // 2])
+    return _ingest(workshop, folder)
+
+
+def _short(workshop: Workshop) -> tuple[str, Outcome]:
+    folder = workshop.bad_copy("short")
+    np.save(folder / "image_feat.npy", np.load(folder / "image_feat.npy")[:-1])
+    return _ingest(workshop, folder)
+
+
+def _not_finite(workshop: Workshop) -> tuple[str, Outcome]:
+    folder = workshop.bad_copy("nan")
+    features = np.load(folder / "audio_feat.npy")
+    features[3, 1], features[7, 0] = np.nan, np.inf
+    np.save(folder / "audio_feat.npy", features)
+    return _ingest(workshop, folder)
+
+
+class _Payload:
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[str]]:
+        return os.system, ("touch it-ran",)
+
+
+def _hostile(workshop: Workshop) -> tuple[str, Outcome]:
+    folder = workshop.bad_copy("hostile")
+    (folder / "trnMat.pkl").write_bytes(pickle.dumps(_Payload()))
+    shown = _ingest(workshop, folder)
+    if (workshop.root / "it-ran").exists():
+        raise RuntimeError("the hostile pickle ran")
+    return shown
+
+
+def _duplicate(workshop: Workshop) -> tuple[str, Outcome]:
+    folder = workshop.bad_copy("duplicate")
+    workshop.write_matrix(folder / "trnMat.pkl", np.array([0, 5, 5]), np.array([1, 2, 2]))
+    return _ingest(workshop, folder)
+
+
+def _negative(workshop: Workshop) -> tuple[str, Outcome]:
+    folder = workshop.bad_copy("negative")
+    workshop.write_matrix(folder / "tstMat.pkl", np.array([4]), np.array([1]), value=-1.0)
+    return _ingest(workshop, folder)
+
+
+def _typed(*arguments: str) -> Callable[[Workshop], tuple[str, Outcome]]:
+    def run(workshop: Workshop) -> tuple[str, Outcome]:
+        return shlex.join(("backbeat", *arguments)), workshop.command(*arguments)
+
+    return run
+
+
+def _newer_home(workshop: Workshop) -> tuple[str, Outcome]:
+    newer = workshop.root / "newer"
+    newer.mkdir()
+    (newer / "home.json").write_text('{"format": 99, "backbeat": "9.0.0"}')
+    typed = ("models", "list", "--home", "newer")
+    return shlex.join(("backbeat", *typed)), workshop.command(*typed)
+
+
+def _two_writers(workshop: Workshop) -> tuple[str, Outcome]:
+    typed = ("validate", "run", "--force")
+    with workshop.writer():
+        return shlex.join(("backbeat", *typed)), workshop.command(*typed)
+
+
+def _ctrl_c_training(workshop: Workshop) -> tuple[str, Outcome]:
+    typed = ("train", "mf", "--set", "max_epochs=1000000", "--set", "patience=1000000")
+    outcome = workshop.interrupted(r"train mf [1-9]", *typed)
+    if (after := workshop.command("train", "popularity")).exit_code != 0:
+        raise RuntimeError(f"the next run failed: {after.message}")
+    return shlex.join(("backbeat", *typed)) + "   # and Ctrl-C", outcome
+
+
+def _ctrl_c_materialization(workshop: Workshop) -> tuple[str, Outcome]:
+    typed = ("features", "materialize", "--force")
+    outcome = workshop.interrupted(r"materializing feature views 0", *typed)
+    if (after := workshop.command("features", "materialize")).exit_code != 0:
+        raise RuntimeError(f"the next run failed: {after.message}")
+    return shlex.join(("backbeat", *typed)) + "   # and Ctrl-C", outcome
+
+
+def _full_disk(workshop: Workshop) -> tuple[str, Outcome]:
+    # A file system of 16 KiB stands where packages are written; only this command's own mount namespace sees it.
+    mount = f'mount -t tmpfs -o size=16k tmpfs {shlex.quote(str(workshop.home.artifacts))} && exec "$@"'
+    typed = ("train", "mf", "--seed", "9")
+    outcome = workshop.command(*typed, before=("unshare", "-rm", "sh", "-c", mount, "sh"))
+    if (after := workshop.command(*typed)).exit_code != 0:
+        raise RuntimeError(f"the next run failed: {after.message}")
+    return shlex.join(("backbeat", *typed)) + "   # on a full disk", outcome
+
+
+def _own_tables(workshop: Workshop) -> tuple[str, Outcome]:
+    """Every problem is a line of its own on standard error; the page shows the last paragraph, as elsewhere."""
+    own = workshop.root / "own"
+    own.mkdir(exist_ok=True)
+    (own / "users.csv").write_text("user_id,event_time\nann,2026-01-01T00:00:00\n")
+    (own / "videos.csv").write_text("video_id,event_time\nv1,2026-01-01T00:00:00Z\n")
+    (own / "interactions.csv").write_text(
+        "user_id,video_id,kind,weight,event_time\nann,v1,view,1,2026-01-02T00:00:00Z\nann,v9,stare,-1,2026-01-02T01:00:00Z\n"
+    )
+    return "backbeat ingest tables own", workshop.command("ingest", "tables", "own")
+
+
+def _pushed(workshop: Workshop) -> tuple[str, Outcome]:
+    (workshop.root / "events.csv").write_text(
+        "user_id,video_id,kind,weight,event_time\nu1,v1,view,1,2026-01-02T00:00:00\nu1,v2,stare,1,2026-01-02T01:00:00Z\n"
+    )
+    typed = ("features", "push", "interactions", "events.csv")
+    return shlex.join(("backbeat", *typed)), workshop.command(*typed)
+
+
+CASES = (
+    Case("A missing file", _missing),
+    Case("A truncated .npy", _truncated),
+    Case("A feature matrix whose row count differs from the interactions", _short),
+    Case("NaN or infinity in features", _not_finite),
+    Case("A pickle that asks for another class (it does not run)", _hostile),
+    Case("Duplicate interactions", _duplicate),
+    Case("Negative interactions", _negative),
+    Case(
+        "A team's own tables with a naive timestamp, an unknown id, an unknown kind and a negative weight", _own_tables
+    ),
+    Case("Pushed rows with a naive timestamp and an unknown kind", _pushed),
+    Case("An unknown simulator preset", _typed("ingest", "simulate", "--preset", "amea")),
+    Case("An unknown encoder", _typed("features", "encode", "resnet51")),
+    Case("Encoding images of a snapshot without media", _typed("features", "encode", "handcrafted-image")),
+    Case("Materializing an unknown view", _typed("features", "materialize", "--view", "user_histori")),
+    Case("A cap on memory that no chunk fits", _typed("features", "materialize", "--memory", "1MB"), keeps_home=False),
+    Case("An instant without a zone", _typed("features", "materialize", "--until", "2026-01-01T00:00:00")),
+    Case("An unknown job", _typed("features", "jobs", "nosuchjob")),
+    Case("An unknown model", _typed("train", "lightgnc")),
+    Case("An unknown option", _typed("train", "mf", "--sed", "3")),
+    Case("An unknown model setting", _typed("train", "mf", "--set", "learning_rat=0.1")),
+    Case("An unknown command", _typed("modles", "list")),
+    Case("A home written by a newer version", _newer_home),
+    Case("Two commands that would write the same home at once", _two_writers),
+    Case("Ctrl-C in the middle of training", _ctrl_c_training, keeps_home=False, exit_code=130),
+    Case("Ctrl-C in the middle of materialization", _ctrl_c_materialization, keeps_home=False, exit_code=130),
+    Case("A full disk while packaging", _full_disk, keeps_home=False),
+)
