@@ -30,7 +30,6 @@ _CHATTY = (
     "mlflow",
     "numexpr",
     "httpx",
-    "ibis",
     "sqlalchemy",
 )
 
