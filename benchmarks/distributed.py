@@ -38,7 +38,7 @@ with quietly():
     from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
     from feast.types import Array, Float32
 
-ROWS, WIDTH, REQUESTS, RIVAL_ROWS, WORKERS = 100_000, 128, 200_000, 10_000, 2
+ROWS, WIDTH, REQUESTS, RIVAL_ROWS, WORKERS = 100_000, 128, 200_000, 2_000, 2
 SPARK = {
     "spark.master": f"local[{WORKERS}]",
     "spark.driver.memory": "4g",
@@ -52,7 +52,7 @@ RAY = {"ray_conf": {"num_cpus": WORKERS, "include_dashboard": False}}
 CANDIDATES: dict[str, tuple[dict[str, Any], Any]] = {
     "embedded": ({"type": OFFLINE_STORE_TYPE}, {"type": ENGINE_TYPE, "chunk_bytes": 2**24}),
     "ours on Ray": ({"type": RAY_OFFLINE_STORE_TYPE}, {"type": RAY_ENGINE_TYPE, "chunk_bytes": 2**24}),
-    "Feast's Ray": ({"type": "ray"} | RAY, {"type": "ray.engine"} | RAY),
+    "Feast's Ray": ({"type": "ray", "storage_path": tempfile.gettempdir()} | RAY, {"type": "ray.engine"} | RAY),
     "Feast's Spark": ({"type": "spark", "spark_conf": SPARK}, {"type": "spark.engine", "spark_conf": SPARK}),
 }
 """Name → offline store and engine."""
@@ -133,10 +133,11 @@ def join_rates(folder: Path, names: list[str]) -> dict[str, float]:
         own = name in ("embedded", "ours on Ray")
         frame = request(REQUESTS if own or "Spark" in name else RIVAL_ROWS)
         with store_of(name, folder, ROWS) as store:
-            joined(store, frame.head(1_000))
+            joined(store, frame.head(100))
             rates[name] = len(frame) / seconds(lambda: joined(store, frame), 3 if own else 1)  # noqa: B023
             if own:
                 answers[name] = joined(store, frame)
+        sys.stderr.write(f"join, {name}: {rates[name]:,.0f} rows/s\n")
     if "ours on Ray" in answers and not answers["ours on Ray"].equals(answers["embedded"]):
         raise SystemExit("the rows on Ray are not those of the embedded store")
     return rates
@@ -147,7 +148,7 @@ def materialize_rates(folder: Path, names: list[str]) -> dict[str, float]:
     rates = {}
     for name in names:
         own = name in ("embedded", "ours on Ray")
-        with store_of(name, folder, RIVAL_ROWS // 10) as store, quietly():
+        with store_of(name, folder, 200) as store, quietly():
             store.materialize(START - DAY, START + 31 * DAY)
         rows = ROWS if own or "Spark" in name else RIVAL_ROWS
         with store_of(name, folder, rows) as store:
@@ -158,6 +159,7 @@ def materialize_rates(folder: Path, names: list[str]) -> dict[str, float]:
 
             rates[name] = rows / seconds(run, 3 if own else 1)
             check_last(store, rows)
+        sys.stderr.write(f"materialize, {name}: {rates[name]:,.0f} rows/s\n")
     return rates
 
 

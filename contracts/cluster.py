@@ -4,7 +4,10 @@ What travels between the processes of a cluster is serialised by Ray, inside the
 that was made elsewhere is unpickled. Our own errors come back as data, so that they end a command as they would here.
 """
 
+import _thread
+import signal
 import socket
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -106,7 +109,7 @@ class Cluster:
         handle = task.remote(bell, function, *arguments)
         try:
             answer: T = self._get(handle)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):
             ray.get(bell.ring.remote())
             ray.wait([handle], timeout=_ENDING_S, fetch_local=False)
             raise
@@ -151,7 +154,7 @@ class Cluster:
                 yield answer
                 del answer  # or two answers are held at a time
                 waiting.extend(task.remote(function, *each) for each in islice(left, 1))
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):
             waiting.clear()
             raise
         finally:
@@ -216,6 +219,7 @@ def join_cluster(address: str | None, *, speaking: bool = False) -> Cluster:
     if not ray.is_initialized():
         if address is not None:
             probe_cluster(address)
+        handler = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(
                 address=address or "local",
@@ -225,6 +229,8 @@ def join_cluster(address: str | None, *, speaking: bool = False) -> Cluster:
             )
         except (ConnectionError, RuntimeError, TimeoutError) as error:
             raise _silent(address or "on this machine", str(error)) from None
+        if handler is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)  # Ray puts one there that aborts
     return Cluster(ray)
 
 
@@ -302,9 +308,6 @@ class _Bell:
 
 def _interruptible(bell: Any, function: Callable[..., T], *arguments: Any) -> tuple[tuple[Any, ...] | None, T | None]:
     """As :func:`_answer`; a KeyboardInterrupt is raised in the function when the bell rings."""
-    import _thread
-    import threading
-
     ray, ended = _library(), threading.Event()
 
     def listen() -> None:

@@ -58,6 +58,8 @@ class RayChunkedComputeEngine(ChunkedComputeEngine):
 
     def _writers(self, view: FeatureView, plan: Plan) -> Iterator[tuple[Chunk, Callable[[], Any]]]:
         if isinstance(self.online_store, ColumnarOnlineStore) and len(view.entity_columns) == 1:
+            if plan.chunks:
+                join_cluster(self._ray_address)  # here, in the main thread, as Ray wants it
             return chunks_on_ray(self.repo_config, self.online_store, view, plan, self._ray_address)
         return super()._writers(view, plan)
 

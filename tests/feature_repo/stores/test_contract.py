@@ -167,9 +167,10 @@ def test_materialized_is_what_was_known(make_world: Any, online: str, engine: st
     assert world.read(*ASKED) == [oracle(ROWS, user, NOON + S, None) for user in ASKED]
 
 
+@pytest.mark.parametrize("engine", named(ENGINES))
 @pytest.mark.parametrize("online", named(ONLINE))
-def test_a_view_without_rows_materializes(make_world: Any, online: str) -> None:
-    world = make_world(values(), online=online)
+def test_a_view_without_rows_materializes(make_world: Any, online: str, engine: str) -> None:
+    world = make_world(values(), online=online, engine=engine)
     world.materialize()
     assert world.read("a") == [None]
     assert world.write() == 0
