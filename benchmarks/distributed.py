@@ -174,7 +174,7 @@ def check_last(store: FeatureStore, rows: int) -> None:
 def results_of(what: str, rates: dict[str, float]) -> list[Result]:
     """What one machine loses by going through a cluster, and how the rivals do."""
     ours, embedded = rates["ours on Ray"], rates["embedded"]
-    rules = [Result(f"{what}_ray", ours, "rows/s", "embedded", embedded, "at least a quarter", 4 * ours >= embedded)]
+    rules = [Result(f"{what}_ray", ours, "rows/s", "embedded", embedded, "at least a fifth", 5 * ours >= embedded)]
     for name in ("Feast's Ray", "Feast's Spark"):
         if name in rates:
             suffix = name.split()[-1].lower()

@@ -275,7 +275,8 @@ def _silent(address: str, found: str) -> ServiceUnavailable:
         f"Ray cluster {address}",
         found=found.strip().splitlines()[0] if found.strip() else "no answer",
         expected="a cluster that answers, with the Ray and Python versions of this machine",
-        next_step=f"start it with `ray start --head`, correct {PREFIX}RAY_ADDRESS, or unset it for a local cluster",
+        next_step=f"start it with `ray start --head`, correct {PREFIX}RAY_ADDRESS, export RAY_AUTH_MODE=token where "
+        "the cluster wants its token, or unset the address for a cluster on this machine",
     )
 
 
