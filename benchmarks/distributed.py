@@ -3,7 +3,8 @@
 Run: ``python benchmarks/distributed.py [--json] [--only join|materialize] [--rivals ray,spark]``. All candidates get
 two workers of this machine, the same data, and are warm: clusters are up and their workers have imported what they
 need. Needs Redis on loopback; its database 9 is written and cleaned. Spark is measured where pyspark is importable and
-Java is there; it is not one of our dependencies. The rivals are slow, so they get fewer rows, and rows/s are compared.
+Java is there; it is not one of our dependencies. Feast's engine on Ray gets fewer rows of both tables, which can only help
+it, and rows/s are compared.
 """
 
 import shutil
@@ -131,8 +132,9 @@ def join_rates(folder: Path, names: list[str]) -> dict[str, float]:
     rates, answers = {}, {}
     for name in names:
         own = name in ("embedded", "ours on Ray")
-        frame = request(REQUESTS if own or "Spark" in name else RIVAL_ROWS)
-        with store_of(name, folder, ROWS) as store:
+        small = name == "Feast's Ray"  # it has not joined 2,000 rows with 100,000 in five minutes
+        frame = request(RIVAL_ROWS if small else REQUESTS)
+        with store_of(name, folder, RIVAL_ROWS if small else ROWS) as store:
             joined(store, frame.head(100))
             rates[name] = len(frame) / seconds(lambda: joined(store, frame), 3 if own else 1)  # noqa: B023
             if own:
@@ -150,7 +152,7 @@ def materialize_rates(folder: Path, names: list[str]) -> dict[str, float]:
         own = name in ("embedded", "ours on Ray")
         with store_of(name, folder, 200) as store, quietly():
             store.materialize(START - DAY, START + 31 * DAY)
-        rows = ROWS if own or "Spark" in name else RIVAL_ROWS
+        rows = RIVAL_ROWS if name == "Feast's Ray" else ROWS
         with store_of(name, folder, rows) as store:
 
             def run(store: FeatureStore = store) -> None:

@@ -6,7 +6,13 @@ from typer.testing import CliRunner
 
 from backbeat.cli import app, invoke
 from contracts.errors import BadInput, NotFound
+from contracts.home import Home
+from contracts.settings import Settings
 from training.models import MODELS
+from training.train import TrainedVersion
+
+METRICS = [f"{part}_{name}_at_20" for part in ("validation", "test") for name in ("recall", "ndcg", "precision")]
+METRICS += ["train_seconds"]
 
 
 def test_help_shows_an_example() -> None:
@@ -69,3 +75,19 @@ def test_train_prints_one_document(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_epochs_are_said_once() -> None:
     with pytest.raises(BadInput, match=r"--epochs 3: found --set max_epochs=5 as well; expected one of the two"):
         invoke(["train", "mf", "--epochs", "3", "--set", "max_epochs=5"])
+
+
+def test_on_ray_the_same_arguments_go_to_the_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[object, ...]] = []
+
+    def train_on_ray(settings: Settings, home: Home, *arguments: object, **options: object) -> TrainedVersion:
+        asked.append((home.root, *arguments, options))
+        return TrainedVersion("video-feed", "7", "mf", dict.fromkeys(METRICS, 0.5), "run", reused=False)
+
+    monkeypatch.setattr("training.on_ray.train_on_ray", train_on_ray)
+    home = Home(tmp_path / "home")
+    with home.writing("tests"):
+        pass
+    told = invoke(["train", "mf", "--on", "ray", "--epochs", "2", "--seed", "5", "--home", str(home.root)])
+    assert asked == [(home.root, "mf", {"max_epochs": "2"}, {"seed": 5, "force": False})]
+    assert told["version"] == "7"

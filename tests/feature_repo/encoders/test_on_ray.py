@@ -1,5 +1,6 @@
 """Encoding as tasks on a Ray cluster beside encoding here."""
 
+import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,17 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from backbeat.cli import app
+from contracts.cluster import Cluster
 from contracts.database import Database
-from contracts.errors import Conflict, NotFound
+from contracts.errors import Conflict, ItemsSkipped, NotFound
 from contracts.home import Home
 from contracts.jobs import find_job
-from contracts.settings import Settings
+from contracts.settings import Settings, load_settings
 from contracts.snapshot import Snapshot
 from feature_repo.encoders.encode import encode_snapshot
 from feature_repo.encoders.encoding import Encoder, EncoderOptions, Fault, MediaItem, Vectors
 from feature_repo.encoders.on_ray import encoded_on_ray
 from feature_repo.encoders.registry import ENCODERS
+from feature_repo.encoders.work import EncodeWork
 from feature_repo.offline import read_table
 from tests.feature_repo.encoders.small_world import Grey, write_media, write_world
 
@@ -99,3 +104,21 @@ def test_a_gpu_that_no_node_has(settings: Settings) -> None:
     encoder = Encoder("grey", ("video",), "visual", Grey, "images")
     with pytest.raises(NotFound, match="device 'cuda' on Ray: found no GPU on any node"):
         list(encoded_on_ray(settings.model_copy(update={"device": "cuda"}), encoder, "video", "", OPTIONS, []))
+
+
+def test_the_command_goes_to_the_cluster(
+    home: Home, database: Database, snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch, register: Any
+) -> None:
+    register(Grey)
+    sent: list[int] = []
+    each = Cluster.each
+    monkeypatch.setattr(Cluster, "each", lambda *args, **options: sent.append(1) or each(*args, **options))
+    arguments = ["features", "encode", "grey", "--batch", "4", "--device", "cpu", "--json", "--home", str(home.root)]
+    done = CliRunner().invoke(app, [*arguments, "--on", "ray"])
+    assert done.exit_code == ItemsSkipped.exit_code, done.output
+    assert json.loads(done.stdout)["encoded"] == 5
+    assert sent == [1]
+    kept = find_job(database, json.loads(done.stdout)["job"]).parameters
+    assert EncodeWork.of_job(load_settings(home=home.root), home, kept).cluster is not None, (
+        "resumed, it goes there too"
+    )
