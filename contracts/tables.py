@@ -28,6 +28,7 @@ __all__ = [
     "VIDEOS",
     "check_table",
     "embedding_schema",
+    "natural_key",
     "schema_of",
 ]
 
@@ -176,6 +177,15 @@ def schema_of(name: str) -> pa.Schema:
     if name not in TABLES:
         raise unknown_name("offline table", name, [*TABLES, f"{EMBEDDING_PREFIX}…"], next_step="correct the name")
     return TABLES[name]
+
+
+def natural_key(name: str) -> tuple[str, ...]:
+    """The columns of a table whose values together stand in it once; an entity has one vector in a table.
+
+    Raises:
+        NotFound: There is no such table.
+    """
+    return (schema_of(name).names[0],) if name.startswith(EMBEDDING_PREFIX) else NATURAL_KEYS[name]
 
 
 def check_table(name: str, table: pa.Table) -> None:

@@ -9,12 +9,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from contracts.errors import BadInput
-from contracts.tables import schema_of
+from contracts.tables import EMBEDDING_PREFIX, TABLES, schema_of
 
 __all__ = ["Batch", "new_batch_id"]
 
 _FACTS = "backbeat."
 _ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
+_EMBEDDING = re.compile(EMBEDDING_PREFIX + r"[a-z_]+(@[0-9a-f]{8})?")
 
 
 def new_batch_id() -> str:
@@ -27,7 +28,7 @@ class Batch:
     """Rows of one table.
 
     Raises:
-        BadInput: The id could not be part of a file name.
+        BadInput: The id, the table or the data set could not be the name of a file.
     """
 
     id: str
@@ -36,8 +37,11 @@ class Batch:
     """Whose ids the rows name."""
     table: str
     rows: pa.Table
+    spec: str = ""
+    """Digest of the spec of its vectors; empty where it has none."""
 
     def __post_init__(self) -> None:
+        # Whoever may write to the inbox decides these names, and they become paths.
         if not _ID.fullmatch(self.id):
             raise BadInput(
                 f"batch id {self.id!r}",
@@ -45,10 +49,24 @@ class Batch:
                 expected="1 to 64 letters, digits, '-' or '_'",
                 next_step="choose another --batch-id",
             )
+        if self.table not in TABLES and not _EMBEDDING.fullmatch(self.table):
+            raise BadInput(
+                f"batch {self.id}",
+                found=f"rows for {self.table!r}",
+                expected=f"{', '.join(TABLES)} or {EMBEDDING_PREFIX}<name>",
+                next_step="push them with `backbeat features push`",
+            )
+        if self.dataset in ("", ".", ".."):
+            raise BadInput(
+                f"batch {self.id}",
+                found=f"data set {self.dataset!r}",
+                expected="the name of a data set",
+                next_step="push it with `backbeat features push`",
+            )
 
     def to_bytes(self) -> bytes:
         """As one Parquet file whose metadata say what it is."""
-        facts = {f"{_FACTS}{name}": getattr(self, name) for name in ("id", "dataset", "table")}
+        facts = {f"{_FACTS}{name}": getattr(self, name) for name in ("id", "dataset", "table", "spec")}
         sink = io.BytesIO()
         pq.write_table(self.rows.replace_schema_metadata(facts), sink, compression="zstd")
         return sink.getvalue()
@@ -68,7 +86,8 @@ class Batch:
             rows = pq.read_table(pa.BufferReader(data))
             facts = {key.decode(): value.decode() for key, value in (rows.schema.metadata or {}).items()}
             rows = rows.replace_schema_metadata(None)
-            batch = cls(facts[f"{_FACTS}id"], facts[f"{_FACTS}dataset"], facts[f"{_FACTS}table"], rows)
+            named = {name: facts[f"{_FACTS}{name}"] for name in ("id", "dataset", "table")}
+            batch = cls(rows=rows, spec=facts.get(f"{_FACTS}spec", ""), **named)
             fits = rows.schema.equals(schema_of(batch.table))
         except (pa.ArrowInvalid, OSError, KeyError, UnicodeDecodeError) as error:
             raise _unreadable(where, str(error).splitlines()[0]) from None

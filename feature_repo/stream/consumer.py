@@ -2,26 +2,30 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
 
+from contracts.clock import utc_now
 from contracts.database import Database
-from contracts.errors import BadInput
+from contracts.errors import BadInput, NotFound
 from contracts.home import Home
 from contracts.job_run import JobRun, new_job
 from contracts.settings import Settings
-from contracts.tables import EMBEDDING_PREFIX, schema_of
+from contracts.snapshot import Snapshot
+from contracts.tables import EMBEDDING_PREFIX, TIMESTAMP, schema_of
 from feature_repo.materialization.online import OnlineView
 from feature_repo.materialization.sources import sources_of
 from feature_repo.materialize import materialized_snapshot
-from feature_repo.offline import current_snapshot, newest_snapshot_of
+from feature_repo.offline import current_snapshot, newest_snapshot_of, read_snapshot
+from feature_repo.raw_tables import microseconds
 from feature_repo.store import open_store, servers_answer
 from feature_repo.stream.batch import Batch
 from feature_repo.stream.inbox import Delivery, open_inbox
-from feature_repo.stream.landing import Landing
+from feature_repo.stream.landing import Landing, other_encoder, table_in
 from feature_repo.stream.states import StreamingStates
+from feature_repo.views.catalogue import OF_MODALITIES, views_of
 
 __all__ = ["JOB_KIND", "Consumer", "Taken"]
 
@@ -71,10 +75,12 @@ class Consumer:
         self._home = home
         self._dataset = current_snapshot(home).dataset
         self._landing = Landing(home, self._dataset)
-        self._inbox = open_inbox(settings, home)
+        self._inbox = open_inbox(settings, home, self._dataset)
         self._database = Database(settings, home)
-        self._based_on: tuple[str, str] | None = None
+        self._based_on: tuple[str, str | None] | None = None
         self._states: StreamingStates | None = None
+        self._newest = newest_snapshot_of(home, self._dataset)
+        self._clock = 0
         self._online: dict[str, OnlineView] = {}
         self.taken = Taken()
 
@@ -110,17 +116,33 @@ class Consumer:
 
     def _ready(self) -> StreamingStates:
         """States on the newest snapshot, and online what has landed since, also after another snapshot took over."""
-        newest = newest_snapshot_of(self._home, self._dataset)
-        served = materialized_snapshot(self._database, self._home, newest.id) or newest.id
-        if self._states is None or self._based_on != (newest.id, served):
-            landed = self._landing.tables()
-            self._states = StreamingStates(self._home, newest, landed)
-            store = open_store(self._settings, self._home, served)
-            self._online = {source.name: OnlineView(store, source) for source in sources_of(store)}
+        while True:
+            newest = newest_snapshot_of(self._home, self._dataset)
+            served = materialized_snapshot(self._database, self._home, newest.id)
+            if self._states is not None and self._based_on == (newest.id, served):
+                return self._states
+            landed = self._landing.tables(newest)
+            if newest_snapshot_of(self._home, self._dataset).id != newest.id:
+                continue  # a merge took files away that this snapshot does not have
+            self._newest, self._states = newest, StreamingStates(self._home, newest, landed)
+            store = open_store(self._settings, self._home, served or newest.id)
+            alike = self._alike(newest, served or newest.id)
+            self._online = {each.name: OnlineView(store, each) for each in sources_of(store) if each.name in alike}
             self._based_on = (newest.id, served)
             for table, rows in landed.items():
                 self._put_online(self._states, table, rows)
-        return self._states
+
+    def _alike(self, newest: Snapshot, served: str) -> set[str]:
+        """Views that mean the same in the newest snapshot and in the served one, which may have other encoders."""
+        if served == newest.id:
+            return set(views_of(self._home, newest))
+        try:
+            older = read_snapshot(self._home, served)
+        except NotFound:  # its tables were removed; its online features are still there
+            return {name for name, view in views_of(self._home, newest).items() if view.family not in OF_MODALITIES}
+        ours, theirs = views_of(self._home, newest), views_of(self._home, older)
+        same_encoders = newest.video_modalities == older.video_modalities
+        return {name for name in ours.keys() & theirs.keys() if same_encoders or ours[name].family not in OF_MODALITIES}
 
     def _take(self, states: StreamingStates, deliveries: list[Delivery]) -> None:
         begun = time.monotonic()
@@ -130,16 +152,20 @@ class Consumer:
                 assert delivery.fault is not None
                 self._landing.refuse(delivery.token.removesuffix(".parquet"), delivery.data, delivery.fault)
                 self.taken.refused += 1
-            elif delivery.batch.dataset != self._dataset:
-                Landing(self._home, delivery.batch.dataset).land(delivery.batch)  # for the day it is current again
-            else:
-                batch = self._sifted(states, delivery.batch)
-                if batch.rows.num_rows and self._landing.land(batch):
+                continue
+            batch = self._stamped(self._sifted(states, delivery.batch))
+            if batch.rows.num_rows:
+                kept = self._landing.land(batch)
+                if kept is batch:
                     states.add(batch.table, batch.rows)
-                fresh.setdefault(batch.table, []).append(batch.rows)
-                self.taken.batches += 1
-                self.taken.rows += batch.rows.num_rows
-                self.taken.tables[batch.table] = self.taken.tables.get(batch.table, 0) + batch.rows.num_rows
+                elif not kept.rows.drop_columns("ingested_at").equals(batch.rows.drop_columns("ingested_at")):
+                    self._refuse(
+                        delivery.batch, batch.rows, "reused", "rows under an id that others landed under before"
+                    )
+                fresh.setdefault(kept.table, []).append(kept.rows)
+                self.taken.rows += kept.rows.num_rows
+                self.taken.tables[kept.table] = self.taken.tables.get(kept.table, 0) + kept.rows.num_rows
+            self.taken.batches += 1
         for table, parts in fresh.items():
             self._put_online(states, table, pa.concat_tables(parts))
         for delivery in deliveries:
@@ -147,31 +173,47 @@ class Consumer:
         self.taken.slowest_s = max(self.taken.slowest_s, time.monotonic() - begun)
 
     def _sifted(self, states: StreamingStates, batch: Batch) -> Batch:
-        """The batch without the rows that name somebody unknown; those are set aside."""
-        references = _REFERENCES.get(batch.table, {})
-        if batch.table.startswith(EMBEDDING_PREFIX):
-            key = schema_of(batch.table).names[0]
+        """The batch without the rows that cannot be taken in; those are set aside with the reason."""
+        table = table_in(self._newest, batch)
+        if batch.dataset != self._dataset or table is None:
+            reason = other_encoder(batch, self._newest) if table is None else None
+            self._refuse(batch, batch.rows, "elsewhere", f"rows of the data set {batch.dataset!r}", reason)
+            return replace(batch, rows=batch.rows.slice(0, 0))
+        references = _REFERENCES.get(table, {})
+        if table.startswith(EMBEDDING_PREFIX):
+            key = schema_of(table).names[0]
             references = {key: key.removesuffix("_id")}
         known = np.ones(batch.rows.num_rows, bool)
         for column, entity in references.items():
             known &= states.known(entity, batch.rows[column])
-        if known.all():
-            return batch
-        refused = Batch(batch.id, batch.dataset, batch.table, batch.rows.filter(pa.array(~known)))
-        first = refused.rows.slice(0, 1).select(list(references)).to_pylist()[0]
-        self._landing.refuse(
-            batch.id,
-            refused.to_bytes(),
-            BadInput(
-                f"batch {batch.id} for table {batch.table}",
-                found=f"{refused.rows.num_rows:,} of {batch.rows.num_rows:,} rows that name unknown ids, the first "
-                + ", ".join(f"{column} {value!r}" for column, value in first.items()),
-                expected=f"ids that the data set {batch.dataset!r} has",
-                next_step="push the missing users, videos or music first, then these rows again under a new batch id",
-            ),
+        other = known & states.contradicted(table, batch.rows)
+        named = ", ".join(references)
+        self._refuse(batch, batch.rows.filter(pa.array(~known)), "unknown", f"an unknown {named}")
+        self._refuse(batch, batch.rows.filter(pa.array(other)), "differs", "another row of a key that is there already")
+        return replace(batch, table=table, rows=batch.rows.filter(pa.array(known & ~other)))
+
+    def _stamped(self, batch: Batch) -> Batch:
+        """The batch, known from now on: one clock that never goes back, so that what is taken in later is newer."""
+        self._clock = max(self._clock, microseconds(utc_now()))
+        happened = np.asarray(batch.rows["event_time"].cast(pa.int64()))
+        known = pa.array(np.maximum(happened, self._clock)).cast(TIMESTAMP)
+        schema = batch.rows.schema
+        rows = batch.rows.set_column(schema.get_field_index("ingested_at"), schema.field("ingested_at"), known)
+        return replace(batch, rows=rows)
+
+    def _refuse(self, batch: Batch, rows: pa.Table, tag: str, what: str, reason: BadInput | None = None) -> None:
+        if not rows.num_rows:
+            return
+        first = rows.slice(0, 1).to_pylist()[0]
+        shown = ", ".join(f"{name} {value!r}" for name, value in first.items() if isinstance(value, str))
+        told = reason or BadInput(
+            f"batch {batch.id} for table {batch.table}",
+            found=f"{what} in {rows.num_rows:,} of {batch.rows.num_rows:,} rows, the first {shown}",
+            expected=f"rows about users, videos and music that the data set {self._dataset!r} has, each said once",
+            next_step="push what is missing first, then these rows again under a new batch id",
         )
-        self.taken.refused += refused.rows.num_rows
-        return Batch(batch.id, batch.dataset, batch.table, batch.rows.filter(pa.array(known)))
+        self._landing.refuse(f"{batch.table}.{batch.id}.{tag}", replace(batch, rows=rows).to_bytes(), told)
+        self.taken.refused += rows.num_rows
 
     def _put_online(self, states: StreamingStates, table: str, rows: pa.Table) -> None:
         for view, newest in states.changed(table, rows):

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import quote
 
 from contracts.addresses import required
 from contracts.errors import BadInput, ServiceUnavailable
@@ -52,15 +53,15 @@ class Inbox(Protocol):
         """Forget a batch that has been taken in, or set aside."""
 
 
-def open_inbox(settings: Settings, home: Home) -> Inbox:
-    """The inbox of the profile.
+def open_inbox(settings: Settings, home: Home, dataset: str) -> Inbox:
+    """The inbox of a data set.
 
     Raises:
         NotFound: The production profile has no Redis address.
     """
     if settings.profile == "local":
-        return DirectoryInbox(home.stream / "inbox")
-    return RedisInbox(required(settings, "redis_url", "127.0.0.1:6379"))
+        return DirectoryInbox(home.stream / "inbox" / quote(dataset, safe=""))
+    return RedisInbox(required(settings, "redis_url", "127.0.0.1:6379"), f"{_STREAM}:{dataset}")
 
 
 class DirectoryInbox:
@@ -96,7 +97,7 @@ class RedisInbox:
         stream: Name of the stream.
     """
 
-    def __init__(self, address: str, stream: str = _STREAM) -> None:
+    def __init__(self, address: str, stream: str) -> None:
         self._address = address
         self._stream = stream
         self._client: Redis | None = None
@@ -106,9 +107,16 @@ class RedisInbox:
             client.xadd(self._stream, {_FIELD: batch.to_bytes()})
 
     def waiting(self, wait_s: float) -> list[Delivery]:
+        from redis import ResponseError
+
         with self._answering() as client:
-            # What was handed out before and not confirmed comes first: the consumer before this one was killed.
-            entries = self._read(client, "0", None) or self._read(client, ">", max(1, int(wait_s * 1000)))
+            try:
+                entries = self._next(client, wait_s)
+            except ResponseError as error:
+                if not str(error).startswith("NOGROUP"):
+                    raise
+                self._make_group(client)  # the server was emptied under a running consumer
+                entries = self._next(client, wait_s)
         return [
             _delivery(token.decode(), fields.get(_FIELD, b""), f"{self._stream} {token.decode()}")
             for token, fields in entries
@@ -120,27 +128,36 @@ class RedisInbox:
             pipeline.xdel(self._stream, delivery.token)
             pipeline.execute()
 
+    def _next(self, client: "Redis", wait_s: float) -> list[tuple[bytes, dict[bytes, bytes]]]:
+        # What was handed out before and not confirmed comes first: the consumer before this one was killed.
+        return self._read(client, "0", None) or self._read(client, ">", max(1, int(wait_s * 1000)))
+
     def _read(self, client: "Redis", after: str, block_ms: int | None) -> list[tuple[bytes, dict[bytes, bytes]]]:
         answer: Any = client.xreadgroup(_GROUP, "consumer", {self._stream: after}, count=_READ_AT_ONCE, block=block_ms)
         return [(token, fields or {}) for token, fields in answer[0][1]] if answer else []
 
+    def _make_group(self, client: "Redis") -> None:
+        from redis import ResponseError
+
+        with contextlib.suppress(ResponseError):  # the group is there already
+            client.xgroup_create(self._stream, _GROUP, id="0", mkstream=True)
+
     @contextlib.contextmanager
     def _answering(self) -> Iterator["Redis"]:
         from redis import ConnectionError as Unreachable
-        from redis import Redis, ResponseError
+        from redis import Redis
 
         try:
             if self._client is None:
                 client = Redis(**_redis_options(self._address))
-                with contextlib.suppress(ResponseError):  # the group is there already
-                    client.xgroup_create(self._stream, _GROUP, id="0", mkstream=True)
+                self._make_group(client)
                 self._client = client
             yield self._client
         except Unreachable as error:
             raise ServiceUnavailable(
                 "setting BACKBEAT_REDIS_URL",
                 found=str(error).splitlines()[0],
-                expected="a Redis server that answers; nothing that was pushed is lost",
+                expected="a Redis server that answers, and keeps what is pushed until it is taken in",
                 next_step="start it, or correct the address, then run the same command again",
             ) from None
 

@@ -1,20 +1,18 @@
 """Pushing: rows that just happened, on their way to the consumer."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-import numpy as np
 import pyarrow as pa
 
-from contracts.clock import utc_now
 from contracts.embeddings import EmbeddingSpec
 from contracts.errors import BadInput, unknown_name
 from contracts.home import Home
 from contracts.settings import Settings
-from contracts.tables import EMBEDDING_PREFIX, TABLES, TIMESTAMP, schema_of
+from contracts.tables import EMBEDDING_PREFIX, TABLES
 from feature_repo.offline import current_snapshot
-from feature_repo.raw_tables import microseconds
 from feature_repo.readers.own.problems import Problem, TablesRefused
 from feature_repo.readers.own.single import convert_table, read_table_file
 from feature_repo.stream.batch import Batch, new_batch_id
@@ -30,14 +28,14 @@ def push(
 ) -> Batch:
     """Send rows of one table to the consumer of the current snapshot's data set.
 
-    They count from now on: ``ingested_at`` is the present moment. The batch is durable when this returns, and whole:
+    They count from the moment at which the consumer takes them in. The batch is durable when this returns, and whole:
     with anything wrong in it, none of it is sent.
 
     Args:
         settings: Name the profile.
         home: Which home.
         table: One of the offline tables, or ``embedding_<name>`` of a spec that the snapshot has.
-        rows: Its columns, without ``ingested_at``; those that may be null may be absent.
+        rows: Its columns; those that may be null may be absent. An ``ingested_at`` of theirs does not count.
         batch_id: Name of the batch, so that sending it again after a lost answer does no harm; a new one if None.
         source: What the rows are called in errors.
 
@@ -48,14 +46,14 @@ def push(
     """
     spec, dataset = _expected(home, table)
     converted, problems = convert_table(table, rows, file=source, spec=spec)
-    return _send(settings, home, dataset, table, converted, problems, batch_id, source)
+    return _send(settings, home, _Place(dataset, table, spec), converted, problems, batch_id, source)
 
 
 def push_file(settings: Settings, home: Home, table: str, file: Path, batch_id: str | None = None) -> Batch:
     """The same for a Parquet or CSV file."""
     spec, dataset = _expected(home, table)
     converted, problems = read_table_file(file, table, spec=spec)
-    return _send(settings, home, dataset, table, converted, problems, batch_id, file.name)
+    return _send(settings, home, _Place(dataset, table, spec), converted, problems, batch_id, file.name)
 
 
 def push_lines(
@@ -113,11 +111,17 @@ def _embedding_tables(embeddings: dict[str, EmbeddingSpec]) -> list[str]:
     return [EMBEDDING_PREFIX + name for name in embeddings]
 
 
+@dataclass(frozen=True)
+class _Place:
+    dataset: str
+    table: str
+    spec: EmbeddingSpec | None
+
+
 def _send(
     settings: Settings,
     home: Home,
-    dataset: str,
-    table: str,
+    place: _Place,
     rows: pa.Table | None,
     problems: list[Problem],
     batch_id: str | None,
@@ -125,10 +129,12 @@ def _send(
 ) -> Batch:
     if problems or rows is None:
         raise TablesRefused(source, problems, _MEND)
-    happened = np.asarray(rows["event_time"].cast(pa.int64()))
-    known = pa.array(np.maximum(happened, microseconds(utc_now()))).cast(TIMESTAMP)
-    schema = schema_of(table)
-    stamped = rows.set_column(schema.get_field_index("ingested_at"), schema.field("ingested_at"), known)
-    batch = Batch(batch_id or new_batch_id(), dataset, table, stamped.combine_chunks())
-    open_inbox(settings, home).put(batch)
+    batch = Batch(
+        id=batch_id or new_batch_id(),
+        dataset=place.dataset,
+        table=place.table,
+        rows=rows.combine_chunks(),
+        spec=place.spec.digest if place.spec else "",
+    )
+    open_inbox(settings, home, place.dataset).put(batch)
     return batch

@@ -10,12 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from contracts.home import Home
 from contracts.snapshot import Snapshot
-from contracts.tables import EMBEDDING_PREFIX, ENTITY_KEYS, ENTITY_TABLES, schema_of
+from contracts.tables import EMBEDDING_PREFIX, ENTITY_KEYS, ENTITY_TABLES, natural_key, schema_of
 from feature_repo.offline import read_table
 from feature_repo.views.builder import BuildContext, Builder, schema_of_view
 from feature_repo.views.builders import builders_of
@@ -51,6 +52,25 @@ class StreamingStates:
         """Which ids the entity's own table has, ``[n]``."""
         table = ENTITY_TABLES[entity]
         return self._tables[table].has(ENTITY_KEYS[entity], ids) if table in self._tables else np.zeros(len(ids), bool)
+
+    def contradicted(self, table: str, rows: pa.Table) -> npt.NDArray[np.bool_]:
+        """Which rows say something else of an entity than a row of the same key that is there already, ``[n]``.
+
+        Events are not judged: of those that agree in their key, the first counts.
+        """
+        key = natural_key(table)
+        if table not in self._tables or not (table in ENTITY_TABLES.values() or table.startswith(EMBEDDING_PREFIX)):
+            return np.zeros(rows.num_rows, bool)
+        known = self._tables[table].of(key[0], _distinct(rows[key[0]]))
+        place = pc.index_in(_joined(rows, key), value_set=_joined(known, key))
+        again = np.array(place.is_valid())
+        ours, theirs = rows.filter(pa.array(again)), known.take(place.drop_null())
+        differs = np.zeros(ours.num_rows, bool)
+        for name in rows.column_names:
+            if name not in (*key, "ingested_at"):
+                differs |= pl.Series(ours[name]).ne_missing(pl.Series(theirs[name])).to_numpy()
+        again[again] = differs
+        return again
 
     def changed(self, table: str, rows: pa.Table) -> Iterator[tuple[View, pa.Table]]:
         """Views that pushed rows change, each with the new rows of its entities.
@@ -134,6 +154,12 @@ class _Rows:
             distinct = pd.Index(encoded.dictionary.to_numpy(zero_copy_only=False), dtype=object)
             self._indexes[column] = distinct, order, starts
         return self._indexes[column]
+
+
+def _joined(rows: pa.Table, key: Sequence[str]) -> pa.Array:
+    """The values of the key's columns as one text, ``[n]``."""
+    columns = [rows[name].cast(pa.int64()) if pa.types.is_timestamp(rows[name].type) else rows[name] for name in key]
+    return pc.binary_join_element_wise(*(column.cast(pa.string()) for column in columns), "\0").combine_chunks()
 
 
 def _direct(view: View, builder: Builder) -> dict[str, str]:

@@ -22,7 +22,7 @@ from contracts.tables import EMBEDDING_PREFIX, ENTITY_KEYS
 from feature_repo.offline import snapshot_directory
 from feature_repo.views.derived import derived_directory
 
-__all__ = ["CO_LIKE", "FAMILIES", "Family", "View", "networks_of", "spec_suffix", "views_of"]
+__all__ = ["CO_LIKE", "FAMILIES", "OF_MODALITIES", "Family", "View", "networks_of", "spec_suffix", "views_of"]
 
 CO_LIKE = "co_like"
 """The network of users who like the same videos, computed from likes."""
@@ -88,6 +88,10 @@ FAMILIES = {
 """Family → what its views are like. A view of an embedding is named ``<family>_<modality>_<digest>``, one of a network
 ``<family>_<network>``. ``music_adoption`` has, beside its count, one list of float32 for each modality of the videos,
 and is a family of its own features in each snapshot therefore."""
+
+
+OF_MODALITIES = ("music_adoption", "video_clusters")
+"""Families computed from all vectors of the videos in use: the same name means another thing with other encoders."""
 
 
 @dataclass(frozen=True)

@@ -90,8 +90,9 @@ def _rows(
 ) -> Iterator[pa.Table]:
     parts = [vector_changes(tables[EMBEDDING_PREFIX + name], "video_id", spec.width) for name, spec in specs.items()]
     content = _Content(parts)
-    if not len(content.key):
-        return
+    directory = centres_directory(context.centres, context.snapshot)
+    if not len(content.key) or (context.newest and not directory.exists()):
+        return  # a few pushed vectors are nothing to fit centres on: `features apply` does
     centres = _centres(content, context)
     before = (-1, -1, np.float32(0))
     for start in range(0, len(content.key), _ROWS):

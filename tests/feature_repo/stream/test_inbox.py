@@ -118,11 +118,53 @@ def test_a_directory_hides_what_is_half_written(tmp_path: Path) -> None:
 
 @pytest.mark.service
 def test_a_redis_that_is_away_is_named() -> None:
-    with pytest.raises(ServiceUnavailable, match=r"BACKBEAT_REDIS_URL.*nothing that was pushed is lost"):
-        RedisInbox("127.0.0.1:1").put(batch_of("u1"))
+    with pytest.raises(ServiceUnavailable, match=r"BACKBEAT_REDIS_URL.*a Redis server that answers"):
+        RedisInbox("127.0.0.1:1", "stream").put(batch_of("u1"))
+
+
+@pytest.mark.service
+def test_a_redis_that_was_emptied_goes_on(redis_stream: str) -> None:
+    import redis
+
+    inbox = RedisInbox(REDIS, redis_stream)
+    assert inbox.waiting(0) == []
+    redis.Redis.from_url(f"redis://{REDIS}").delete(redis_stream)
+    batch = batch_of("u1")
+    inbox.put(batch)
+    assert [delivery.batch for delivery in inbox.waiting(0)] == [batch]
 
 
 def test_the_profile_chooses_the_inbox(settings: Settings, home: Home, tmp_path: Path) -> None:
-    assert isinstance(open_inbox(settings, home), DirectoryInbox)
+    assert isinstance(open_inbox(settings, home, "a"), DirectoryInbox)
     production = load_settings(home=tmp_path / "home", profile="production", redis_url=f"{REDIS},db=3,ssl=false")
-    assert isinstance(open_inbox(production, home), RedisInbox)
+    assert isinstance(open_inbox(production, home, "a"), RedisInbox)
+
+
+@pytest.mark.parametrize("profile", ["local", pytest.param("production", marks=pytest.mark.service)])
+def test_each_data_set_has_an_inbox_of_its_own(tmp_path: Path, profile: str) -> None:
+    names = [f"test-{uuid.uuid4().hex}/{part}" for part in "ab"]
+    settings = load_settings(home=tmp_path / "home", profile=profile, redis_url=REDIS)
+    first, second = (open_inbox(settings, Home.open(settings), name) for name in names)
+    batch = batch_of("u1")
+    first.put(batch)
+    assert second.waiting(0) == []
+    (delivery,) = first.waiting(0)
+    assert delivery.batch == batch
+    first.confirm(delivery)
+    if profile == "production":
+        import redis
+
+        redis.Redis.from_url(f"redis://{REDIS}").delete(*(f"backbeat:pushed:{name}" for name in names))
+
+
+@pytest.mark.parametrize(
+    ("table", "dataset", "said"),
+    [
+        ("embedding_../../../pwned", "d", "rows for 'embedding_"),
+        ("secrets", "d", "rows for 'secrets'"),
+        ("users", "..", "data set '..'"),
+    ],
+)
+def test_names_that_lead_out_of_the_home_are_refused(table: str, dataset: str, said: str) -> None:
+    with pytest.raises(BadInput, match=said):
+        Batch("b", dataset, table, batch_of("u").rows)

@@ -1,7 +1,9 @@
 """Pushed rows reach the offline store once, whatever is repeated or interrupted."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -43,14 +45,14 @@ def base(home: Home, make_platform: Callable[..., RawTables]) -> Snapshot:
     return snapshot
 
 
-def test_a_batch_lands_once(home: Home) -> None:
+def test_a_batch_lands_once(home: Home, base: Snapshot) -> None:
     landing = Landing(home, "a/b")
     batch = Batch("one", "a/b", "interactions", events(("user-0", "video-1", S)))
-    assert landing.tables() == {}
-    assert landing.land(batch)
-    assert not landing.land(batch)
-    assert landing.land(Batch("two", "a/b", "interactions", events(("user-1", "video-1", S))))
-    assert landing.tables()["interactions"]["user_id"].to_pylist() == ["user-0", "user-1"]
+    assert landing.tables(base) == {}
+    assert landing.land(batch) is batch
+    assert landing.land(replace(batch, rows=batch.rows.slice(0, 0))) == batch, "the first to land stays"
+    landing.land(Batch("two", "a/b", "interactions", events(("user-1", "video-1", S))))
+    assert landing.tables(base)["interactions"]["user_id"].to_pylist() == ["user-0", "user-1"]
     assert Landing(home, "a").files() == []
     assert all(path.is_relative_to(home.stream) for path in landing.files())
 
@@ -102,7 +104,7 @@ def test_new_tables_and_vectors_merge(home: Home, base: Snapshot) -> None:
         vector=vector_lists(np.ones((1, width), np.float32)),
     )
     landing = Landing(home, base.dataset)
-    landing.land(Batch("b1", base.dataset, f"embedding_{name}", vectors))
+    landing.land(Batch("b1", base.dataset, f"embedding_{name}", vectors, spec.digest))
     landing.land(
         Batch("b2", base.dataset, "users", table_of(USERS, np.array([microseconds(NOON)]), user_id=pa.array(["new"])))
     )
@@ -133,3 +135,51 @@ def test_refused_rows_are_kept_with_the_reason(home: Home) -> None:
     Landing(home, "d").refuse("b1", b"bytes", reason)
     assert (home.stream / "refused" / "b1.parquet").read_bytes() == b"bytes"
     assert "push users first" in (home.stream / "refused" / "b1.json").read_text()
+
+
+def test_vectors_go_to_the_table_of_their_own_encoder(home: Home, make_platform: Callable[..., RawTables]) -> None:
+    raw = make_platform([(0, 0, -S), (1, 1, -S)])
+    old = raw.specs["visual"]
+    new = old.model_copy(update={"encoder": "newer"})
+    switched = replace(
+        raw,
+        specs={**raw.specs, "visual": new, f"visual@{old.digest[:8]}": old},
+        tables={**raw.tables, f"embedding_visual@{old.digest[:8]}": raw.tables["embedding_visual"]},
+    )
+    with home.writing("test"):
+        base, _ = write_snapshot(home, switched)
+    landing = Landing(home, base.dataset)
+    for number, digest in enumerate([old.digest, new.digest, "0" * 12]):
+        rows = table_of(
+            embedding_schema(),
+            np.array([microseconds(NOON)]),
+            video_id=pa.array([f"video-{number + 10}"]),
+            vector=vector_lists(np.full((1, 2), number, np.float32)),
+        )
+        landing.land(Batch(f"b{number}", base.dataset, "embedding_visual", rows, digest))
+    with home.writing("test"):
+        snapshot, added, _ = merge(home, base.dataset)
+    assert added == {"embedding_visual": 1, f"embedding_visual@{old.digest[:8]}": 1}
+    assert read_table(home, snapshot, "embedding_visual")["video_id"][-1].as_py() == "video-11"
+    assert read_table(home, snapshot, f"embedding_visual@{old.digest[:8]}")["video_id"][-1].as_py() == "video-10"
+    reason = (home.stream / "refused" / "b2.json").read_text()
+    assert "vectors of the spec 000000000000" in reason
+    assert landing.files() == []
+
+
+def test_a_merge_may_take_files_away_while_they_are_read(
+    home: Home, base: Snapshot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    landing = Landing(home, base.dataset)
+    for number in range(3):
+        landing.land(Batch(f"b{number}", base.dataset, "interactions", events((f"user-{number}", "video-1", S))))
+    real, gone = landing.files, iter([True, False])
+
+    def listed_before_one_went() -> list[Path]:
+        files = real()
+        if next(gone):
+            files[1].unlink()
+        return files
+
+    monkeypatch.setattr(landing, "files", listed_before_one_went)
+    assert landing.tables(base)["interactions"]["user_id"].to_pylist() == ["user-0", "user-2"]
