@@ -7,11 +7,14 @@ moment one microsecond earlier; otherwise the event itself is among the features
 
 import json
 from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from contracts.clock import utc_now
 from contracts.errors import BadInput, unknown_name
@@ -38,7 +41,7 @@ _INSTANT = "event_timestamp"
 
 _UNKNOWN = b"backbeat.unknown_ids"
 _BLOCK_FLOATS = 1 << 26
-"""State of views computed at the moment is read for so many rows at once that each adds this many floats a post."""
+"""State of views computed at the moment is read for so many rows at once that it has at most this many floats."""
 
 AnyView = View | MomentView
 Chosen = list[tuple[AnyView, list[str]]]
@@ -182,8 +185,10 @@ def _at_moments(
 ) -> dict[str, pa.ChunkedArray]:
     """Features of a view that is computed at the moment, from its state at each moment, some rows at a time."""
     width = 1 if view.spec is None else view.spec.width
+    paths = {store.get_feature_view(source).batch_source.path for source in view.state.values()}
+    longest = max(_longest_list(Path(path)) for path in paths)
     parts: dict[str, list[pa.Array]] = {name: [] for name in names}
-    size = max(_BLOCK_FLOATS // width, 1024)
+    size = max(_BLOCK_FLOATS // (width * longest), 1)
     for start in range(0, len(asked), size):
         block = asked.slice(start, size)
         found = _joined(store, block, [f"{source}:{feature}" for feature, source in view.state.items()])
@@ -192,6 +197,17 @@ def _at_moments(
         for name in names:
             parts[name].append(value[name])
     return {f"{view.name}__{name}": pa.chunked_array(arrays) for name, arrays in parts.items()}
+
+
+@lru_cache(maxsize=64)
+def _longest_list(path: Path) -> int:
+    """Most instants that one row of a view's file lists, at least 1; the file of a snapshot does not change."""
+    longest = 1
+    with pq.ParquetFile(path) as file:
+        listed = [name for name in ("times", "hours") if name in file.schema_arrow.names]
+        for batch in file.iter_batches(columns=listed[:1]) if listed else ():
+            longest = max(longest, pc.max(pc.list_value_length(batch.column(0))).as_py() or 1)
+    return longest
 
 
 def _count_unknown(home: Home, snapshot: Snapshot, key: str, ids: pa.ChunkedArray) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -16,6 +17,7 @@ from contracts.home import Home
 from contracts.settings import Settings, load_settings
 from contracts.snapshot import Snapshot
 from contracts.tables import TIMESTAMP
+from feature_repo import historical
 from feature_repo.apply import apply_features
 from feature_repo.frame import load_training_frame
 from feature_repo.historical import historical_features, unknown_ids
@@ -192,11 +194,18 @@ def test_trends_from_the_raw_tables(world: World) -> None:
 def test_blocks_do_not_change_a_value(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     [view, *_] = [v for v in moment_views_of(world.home, world.snapshot).values() if v.family == "user_context"]
     end = microseconds(world.snapshot.split.train_until)
-    ids = world.ids("user_id") * 60
+    ids = world.ids("user_id")
     whole = world.ask([view.name], "user_id", ids, [end] * len(ids))
-    monkeypatch.setattr("feature_repo.historical._BLOCK_FLOATS", 1)  # a block is of 1,024 rows then
-    assert len(ids) > 1024
+    [state] = {v.path for v in views_of(world.home, world.snapshot).values() if v.name == view.state["times"]}
+    longest = pc.max(pc.list_value_length(pq.read_table(state)["times"])).as_py()
+    assert longest > 1, "a row of the state holds the vectors of several posts"
+    blocks, real = [], historical._joined
+    monkeypatch.setattr("feature_repo.historical._BLOCK_FLOATS", 7 * longest * view.spec.width)
+    monkeypatch.setattr(
+        "feature_repo.historical._joined", lambda s, asked, r: blocks.append(len(asked)) or real(s, asked, r)
+    )
     assert world.ask([view.name], "user_id", ids, [end] * len(ids)).to_pylist() == whole.to_pylist()
+    assert max(blocks) == 7 < len(ids), "no block's state is larger than allowed"
 
 
 @pytest.mark.parametrize("service", SERVICES)
