@@ -62,6 +62,7 @@ def consume(
     from dataclasses import asdict
 
     from contracts.console import emit, note
+    from contracts.errors import ItemsSkipped
     from contracts.home import Home
     from contracts.settings import load_settings
     from feature_repo.stream.consumer import Consumer, Taken
@@ -79,13 +80,20 @@ def consume(
     with suppress(KeyboardInterrupt):
         consumer.run(once=once, told=None if as_json else tell)
     taken = consumer.taken
-    refused = f"; {taken.refused:,} refused, see {place.stream / 'refused'}" if taken.refused else ""
+    repeated = f", {taken.repeated:,} rows again that had been" if taken.repeated else ""
     emit(
         asdict(taken),
         as_json=as_json,
-        text=f"took in {taken.batches:,} batches with {taken.rows:,} rows, wrote {taken.online:,} online rows, "
-        f"at most {taken.slowest_s:.2f} s after reading{refused}",
+        text=f"took in {taken.batches:,} batches with {taken.rows:,} new rows{repeated}; wrote {taken.online:,} online "
+        f"rows, at most {taken.slowest_s:.2f} s after reading",
     )
+    if taken.refused:
+        raise ItemsSkipped(
+            f"rows pushed for {consumer.dataset!r}",
+            found=f"{taken.refused:,} that were set aside in {place.stream / 'refused'}",
+            expected="rows that can be taken in; the others were",
+            next_step="read the reasons beside them (*.json), mend them and push them again under a new batch id",
+        )
 
 
 def merge(

@@ -47,6 +47,8 @@ class Taken:
 
     batches: int = 0
     rows: int = 0
+    repeated: int = 0
+    """Rows of batches that had landed before."""
     refused: int = 0
     """Rows set aside, and unreadable batches."""
     online: int = 0
@@ -73,14 +75,14 @@ class Consumer:
     def __init__(self, settings: Settings, home: Home) -> None:
         self._settings = settings
         self._home = home
-        self._dataset = current_snapshot(home).dataset
-        self._landing = Landing(home, self._dataset)
-        self._inbox = open_inbox(settings, home, self._dataset)
+        self.dataset = current_snapshot(home).dataset
+        self._landing = Landing(home, self.dataset)
+        self._inbox = open_inbox(settings, home, self.dataset)
         self._database = Database(settings, home)
         self._based_on: tuple[str, str | None] | None = None
         self._states: StreamingStates | None = None
-        self._newest = newest_snapshot_of(home, self._dataset)
-        self._clock = 0
+        self._newest = newest_snapshot_of(home, self.dataset)
+        self._clock = 0  # microseconds
         self._online: dict[str, OnlineView] = {}
         self.taken = Taken()
 
@@ -96,7 +98,7 @@ class Consumer:
             ServiceUnavailable: A server of the production profile does not answer.
         """
         try:
-            with new_job(self._database, JOB_KIND, self._dataset, [self._dataset]) as run, servers_answer():
+            with new_job(self._database, JOB_KIND, self.dataset, [self.dataset]) as run, servers_answer():
                 while True:
                     states = self._ready()
                     if told is not None and self.taken == Taken():
@@ -117,14 +119,15 @@ class Consumer:
     def _ready(self) -> StreamingStates:
         """States on the newest snapshot, and online what has landed since, also after another snapshot took over."""
         while True:
-            newest = newest_snapshot_of(self._home, self._dataset)
+            newest = newest_snapshot_of(self._home, self.dataset)
             served = materialized_snapshot(self._database, self._home, newest.id)
             if self._states is not None and self._based_on == (newest.id, served):
                 return self._states
             landed = self._landing.tables(newest)
-            if newest_snapshot_of(self._home, self._dataset).id != newest.id:
+            if newest_snapshot_of(self._home, self.dataset).id != newest.id:
                 continue  # a merge took files away that this snapshot does not have
             self._newest, self._states = newest, StreamingStates(self._home, newest, landed)
+            self._clock = max(self._clock, self._states.known_until)
             store = open_store(self._settings, self._home, served or newest.id)
             alike = self._alike(newest, served or newest.id)
             self._online = {each.name: OnlineView(store, each) for each in sources_of(store) if each.name in alike}
@@ -156,15 +159,17 @@ class Consumer:
             batch = self._stamped(self._sifted(states, delivery.batch))
             if batch.rows.num_rows:
                 kept = self._landing.land(batch)
+                fresh.setdefault(kept.table, []).append(kept.rows)
                 if kept is batch:
                     states.add(batch.table, batch.rows)
-                elif not kept.rows.drop_columns("ingested_at").equals(batch.rows.drop_columns("ingested_at")):
+                    self.taken.rows += batch.rows.num_rows
+                    self.taken.tables[batch.table] = self.taken.tables.get(batch.table, 0) + batch.rows.num_rows
+                elif kept.rows.drop_columns("ingested_at").equals(batch.rows.drop_columns("ingested_at")):
+                    self.taken.repeated += batch.rows.num_rows
+                else:
                     self._refuse(
                         delivery.batch, batch.rows, "reused", "rows under an id that others landed under before"
                     )
-                fresh.setdefault(kept.table, []).append(kept.rows)
-                self.taken.rows += kept.rows.num_rows
-                self.taken.tables[kept.table] = self.taken.tables.get(kept.table, 0) + kept.rows.num_rows
             self.taken.batches += 1
         for table, parts in fresh.items():
             self._put_online(states, table, pa.concat_tables(parts))
@@ -175,7 +180,7 @@ class Consumer:
     def _sifted(self, states: StreamingStates, batch: Batch) -> Batch:
         """The batch without the rows that cannot be taken in; those are set aside with the reason."""
         table = table_in(self._newest, batch)
-        if batch.dataset != self._dataset or table is None:
+        if batch.dataset != self.dataset or table is None:
             reason = other_encoder(batch, self._newest) if table is None else None
             self._refuse(batch, batch.rows, "elsewhere", f"rows of the data set {batch.dataset!r}", reason)
             return replace(batch, rows=batch.rows.slice(0, 0))
@@ -209,7 +214,7 @@ class Consumer:
         told = reason or BadInput(
             f"batch {batch.id} for table {batch.table}",
             found=f"{what} in {rows.num_rows:,} of {batch.rows.num_rows:,} rows, the first {shown}",
-            expected=f"rows about users, videos and music that the data set {self._dataset!r} has, each said once",
+            expected=f"rows about users, videos and music that the data set {self.dataset!r} has, each said once",
             next_step="push what is missing first, then these rows again under a new batch id",
         )
         self._landing.refuse(f"{batch.table}.{batch.id}.{tag}", replace(batch, rows=rows).to_bytes(), told)

@@ -79,13 +79,16 @@ def push_lines(
             )
         if row is not None:
             rows.append(row)
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    try:
-        columns = {name: pa.array([row.get(name) for row in rows]) for name in names}
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise BadInput(
-            source, found=str(error).splitlines()[0], expected="values of one type in each column", next_step=_MEND
-        ) from None
+    if not rows:
+        raise BadInput(source, found="no rows", expected="one JSON object a line", next_step=_MEND)
+    columns = {}
+    for name in dict.fromkeys(name for row in rows for name in row):
+        values = [row.get(name) for row in rows]
+        try:
+            columns[name] = pa.array(values)
+        except (pa.ArrowInvalid, pa.ArrowTypeError):
+            # Of several kinds: as text, so that the check of the table names every row that is wrong.
+            columns[name] = pa.array([None if value is None else str(value) for value in values], pa.string())
     return push(settings, home, table, pa.table(columns), batch_id, source)
 
 

@@ -48,6 +48,11 @@ class StreamingStates:
         """Take pushed rows into account."""
         self._tables.setdefault(table, _Rows(schema_of(table).empty_table())).add(rows)
 
+    @property
+    def known_until(self) -> int:
+        """When the newest row of all tables became known, in microseconds."""
+        return max((rows.known_until for rows in self._tables.values()), default=0)
+
     def known(self, entity: str, ids: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
         """Which ids the entity's own table has, ``[n]``."""
         table = ENTITY_TABLES[entity]
@@ -126,10 +131,12 @@ class _Rows:
     def __init__(self, base: pa.Table) -> None:
         self._base = base
         self._added = base.schema.empty_table()
+        self.known_until = _latest(base)
         self._indexes: dict[str, tuple[pd.Index, npt.NDArray[np.int64], npt.NDArray[np.int64]]] = {}
 
     def add(self, rows: pa.Table) -> None:
         self._added = pa.concat_tables([self._added, rows]).combine_chunks()
+        self.known_until = max(self.known_until, _latest(rows))
 
     def of(self, column: str, ids: Sequence[str]) -> pa.Table:
         """Rows whose column has one of the values, those of the base in their order first."""
@@ -154,6 +161,10 @@ class _Rows:
             distinct = pd.Index(encoded.dictionary.to_numpy(zero_copy_only=False), dtype=object)
             self._indexes[column] = distinct, order, starts
         return self._indexes[column]
+
+
+def _latest(rows: pa.Table) -> int:
+    return int(pc.max(rows["ingested_at"].cast(pa.int64())).as_py() or 0)
 
 
 def _joined(rows: pa.Table, key: Sequence[str]) -> pa.Array:

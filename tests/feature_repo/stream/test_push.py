@@ -107,8 +107,12 @@ def test_tables_and_lines_nobody_can_read(settings: Settings, home: Home, base: 
         push(settings, home, "interaction", table(event()))
     with pytest.raises(BadInput, match=r"-, line 2: found \[1\]"):
         push_lines(settings, home, "interactions", io.BytesIO(b"{}\n[1]\n"))
-    with pytest.raises(BadInput, match="values of one type"):
-        push_lines(settings, home, "interactions", io.BytesIO(b'{"user_id": 1}\n{"user_id": "a"}\n'))
+    with pytest.raises(BadInput, match="-: found no rows"):
+        push_lines(settings, home, "interactions", io.BytesIO(b"\n"))
+    mixed = [event(event_time=NOW.isoformat(), weight=weight) for weight in (1.0, "x")]
+    with pytest.raises(BadInput, match="column weight") as refused:
+        push_lines(settings, home, "interactions", io.BytesIO("\n".join(map(json.dumps, mixed)).encode()))
+    assert len(refused.value.as_dict()["problems"]) == 2, "a second event at the same instant as well"
 
 
 def run(settings: Settings, *arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
