@@ -51,11 +51,13 @@ class JobRun:
     Args:
         database: The platform's tables.
         job: The id of a queued job or of one to resume, or a job that is not in the database yet.
+        changes: Parameters that this attempt has otherwise than the one before; they are kept with the job.
     """
 
-    def __init__(self, database: Database, job: str | JobRow) -> None:
+    def __init__(self, database: Database, job: str | JobRow, changes: Mapping[str, Any] | None = None) -> None:
         self._database = database
         self._job = job
+        self._changes = dict(changes or {})
         self.id = job if isinstance(job, str) else job.id
         self._token = uuid.uuid4().hex
         self._stop = threading.Event()
@@ -162,7 +164,7 @@ class JobRun:
                         fields = {column.key: getattr(row, column.key) for column in JobRow.__table__.columns}
                         session.add(JobRow(**fields))
                         session.flush()
-                    for subject in sorted(row.subjects):
+                    for subject in sorted(set(row.subjects)):
                         key = {"kind": row.kind, "snapshot": row.snapshot, "subject": subject}
                         session.add(JobLockRow(**key, job_id=row.id, token=self._token))
                         session.flush()
@@ -177,6 +179,7 @@ class JobRun:
             session,
             row,
             JobState.RUNNING,
+            parameters={**row.parameters, **self._changes},
             token=self._token,
             started_at=row.started_at or now,
             ended_at=None,

@@ -15,7 +15,7 @@ HEARTBEAT_S = 5.0
 """How often a worker says that it is alive."""
 
 STALE_AFTER = timedelta(seconds=60)
-"""A worker of another machine that has said nothing for so long counts as dead."""
+"""A worker that has said nothing for so long counts as dead, even where its process lives."""
 
 _PROC = Path("/proc")
 _GONE = {"Z", "X", "x"}
@@ -39,18 +39,20 @@ def myself() -> Holder:
 def is_alive(holder: Holder, heartbeat: datetime | None) -> bool:
     """Whether a worker is still at work.
 
-    One of this machine is looked up. One of another machine, or of another container's process numbers, is known by
-    its heartbeat only.
+    One of this machine is looked up, and counts as dead at once where its process is gone. One of another machine, or
+    of another container's process numbers, is known by its heartbeat only.
 
     Args:
         holder: The worker.
-        heartbeat: When it last said that it was alive.
+        heartbeat: When it last said that it was alive. A process may outlive its work: where the database did not
+            answer as the work ended, only the heartbeat tells.
     """
+    fresh = heartbeat is not None and utc_now() - heartbeat < STALE_AFTER
     boot, _, rest = holder.born.partition(":")
     space, _, started = rest.partition(":")
     if holder.host != socket.gethostname() or space != _space():
-        return heartbeat is not None and utc_now() - heartbeat < STALE_AFTER
-    return boot == _boot() and _started(holder.pid) == started
+        return fresh
+    return (heartbeat is None or fresh) and boot == _boot() and _started(holder.pid) == started
 
 
 def peak_memory() -> int:

@@ -6,9 +6,7 @@ import sys
 import threading
 import uuid
 from collections.abc import Iterator
-from datetime import timedelta
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -40,7 +38,6 @@ from contracts.jobs import (
     snapshots_done,
     state_of,
 )
-from contracts.liveness import STALE_AFTER, Holder, is_alive, myself
 from contracts.platform import JobLockRow, JobRow, PlatformBase
 from contracts.settings import Settings, load_settings
 
@@ -318,34 +315,6 @@ def test_a_lock_whose_attempt_has_ended_holds_nobody_up(database: Database) -> N
         session.add(JobLockRow(kind="materialize", snapshot="s", subject="a", job_id=run.id, token="old"))
     with new_job(database, "materialize", "s", ["a"]):
         pass
-
-
-def test_who_is_alive() -> None:
-    me, now = myself(), utc_now()
-    assert is_alive(me, None)
-    boot, space, started = me.born.split(":")
-    assert not is_alive(Holder(me.host, me.pid, f"{boot}:{space}:1"), now), "another process with the same number"
-    assert not is_alive(Holder(me.host, me.pid, f"other:{space}:{started}"), now), "before the machine was started anew"
-    with subprocess.Popen([sys.executable, "-c", ""]) as child:
-        child.wait()
-    assert not is_alive(Holder(me.host, child.pid, me.born), now)
-    for elsewhere in (Holder("elsewhere", me.pid, me.born), Holder(me.host, me.pid, f"{boot}:other:{started}")):
-        assert is_alive(elsewhere, now)
-        assert not is_alive(elsewhere, now - STALE_AFTER - timedelta(seconds=1))
-        assert not is_alive(elsewhere, None)
-
-
-def test_a_child_that_nobody_has_waited_for_counts_as_dead() -> None:
-    me = myself()
-    script = "import sys; sys.stdin.read()"
-    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE) as child:
-        boot, space, _ = me.born.split(":")
-        started = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[19]
-        holder = Holder(me.host, child.pid, f"{boot}:{space}:{started}")
-        assert is_alive(holder, None)
-        child.kill()
-        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-        assert not is_alive(holder, None)
 
 
 def test_the_last_snapshot_done_comes_first(database: Database) -> None:
