@@ -1,16 +1,18 @@
 """Whether the online store says what the offline tables say, on a random sample of keys."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from contracts.errors import ValidationFailed
+from feature_repo.materialization.equality import unequal
 from feature_repo.materialization.online import OnlineView
 from feature_repo.materialization.sources import ViewSource, known_times
 from feature_repo.raw_tables import microseconds
@@ -90,8 +92,10 @@ def changed_rows(source: ViewSource, online: OnlineView, rows: pa.Table, until: 
         until: The moment for which the view's TTL is applied; an expired row counts as one that is there.
     """
     found = online.read(rows[source.key].to_pylist(), until)
-    places = (_differences(source, feature, rows, found, until) for feature in source.features)
-    return len({place for feature in places for place in feature})
+    changed = np.zeros(rows.num_rows, bool)
+    for feature in source.features:
+        changed[_differences(source, feature, rows, found, until)] = True
+    return int(changed.sum())
 
 
 def _newest(source: ViewSource, ids: Sequence[str], until: datetime) -> pa.Table:
@@ -126,7 +130,7 @@ def _rows_of(source: ViewSource, ids: pa.Array) -> Iterator[pa.Table]:
 
 def _differences(
     source: ViewSource, feature: str, expected: pa.Table, found: pa.Table, until: datetime
-) -> Iterable[int]:
+) -> npt.NDArray[np.intp]:
     """Places at which a feature is not what it should be."""
     wanted = expected["event_time"].cast(pa.int64()).to_numpy()
     newer = found["event_time"].cast(pa.timestamp("us", "UTC")).cast(pa.int64())
@@ -134,18 +138,8 @@ def _differences(
     expired = np.zeros(len(wanted), bool)
     if source.ttl is not None:
         expired = wanted < microseconds(until - source.ttl)
-    ours, theirs = expected[feature], found[feature]
-    for place in np.flatnonzero(~newer & ~expired):
-        if not _same(ours[int(place)].as_py(), theirs[int(place)].as_py()):
-            yield int(place)
-
-
-def _same(ours: Any, theirs: Any) -> bool:
-    if isinstance(ours, float) and isinstance(theirs, float):
-        return ours == theirs or (math.isnan(ours) and math.isnan(theirs))
-    if isinstance(ours, list) and isinstance(theirs, list):
-        return len(ours) == len(theirs) and all(map(_same, ours, theirs))
-    return bool(ours == theirs)
+    different = unequal(expected[feature], found[feature])
+    return np.flatnonzero(different & ~newer & ~expired)
 
 
 def _shown(value: Any) -> str:
