@@ -52,7 +52,8 @@ def materialize(
     """Write what is missing online of the current snapshot's views, as a job of this process.
 
     Where the newest job on the same views was paused, interrupted or has failed, it goes on with that job at the
-    chunk after its last checkpoint. A row is never replaced by an older one, so repeating is harmless.
+    chunk after its last checkpoint, with the memory and the seed given now. A row is never replaced by an older one,
+    so repeating is harmless.
 
     Args:
         settings: Name the profile.
@@ -86,7 +87,8 @@ def materialize(
                 facts = {"views": names, "definitions": applied_definitions(store)}
                 return {"snapshot": snapshot.id, "outcome": "unchanged", **facts}
         if unfinished is not None:
-            run = JobRun(database, unfinished.id)
+            # A cap that was too small, say, is not what the work fails on for ever.
+            run = JobRun(database, unfinished.id, {"memory": memory, "seed": seed})
         else:
             run = new_job(database, JOB_KIND, snapshot.id, names, parameters)
         return _work(settings, home, database, run)

@@ -6,14 +6,15 @@ from typing import Any
 from contracts.clock import utc_now
 from contracts.database import Database
 from contracts.home import Home
-from contracts.jobs import RESUMABLE, JobState, describe_job, list_jobs, state_of
+from contracts.jobs import RESUMABLE, JobState, list_jobs, state_of
 from contracts.platform import JobRow, OnlineViewRow
 from contracts.reports import latest_report
 from contracts.settings import Settings
 from contracts.snapshot import Snapshot
 from feature_repo.definitions import definitions_digest
+from feature_repo.materialization.repeats import tell_jobs
 from feature_repo.materialization.sources import newest
-from feature_repo.materialization.watermarks import online_views
+from feature_repo.materialization.watermarks import file_stamp, files_written, online_views
 from feature_repo.materialize import JOB_KIND, materialized_snapshot
 from feature_repo.offline import current_snapshot
 from feature_repo.store import is_applied
@@ -31,13 +32,13 @@ def feature_status(settings: Settings, home: Home) -> dict[str, Any]:
         ``snapshot``, ``dataset``, ``source``, rows per table, whether its features are ``applied``, the verdict
         of its newest validation report, the state of its newest materialization, the snapshot whose features are
         ``served`` to models of its data set; ``views``, one document each (see below); ``jobs``, the newest five on
-        the snapshot in their JSON form; ``next``, the commands to run.
+        the snapshot as `backbeat features jobs` tells them; ``next``, the commands to run.
 
         A view has its ``name``; ``state``: ``online``, ``behind`` (rows have become known since its watermark),
-        ``writing``, ``outdated`` (its definitions have changed), ``missing`` (online it is not, or not whole) or
-        ``not computed``; ``newest``, the newest event time offline; its ``watermark``: everything known until then is
-        online; ``age_s``, the seconds since that; ``rows`` online as of the watermark; and the ``job`` that wrote it
-        last. Instants are ISO 8601.
+        ``writing``, ``outdated`` (its definitions have changed, or its file was computed again), ``missing`` (online
+        it is not, or not whole) or ``not computed``; ``newest``, the newest event time offline; its ``watermark``:
+        everything known until then is online; ``age_s``, the seconds since that; ``rows`` online as of the watermark;
+        and the ``job`` that wrote it last. Instants are ISO 8601.
 
     Raises:
         NotFound: Nothing was ingested.
@@ -48,7 +49,9 @@ def feature_status(settings: Settings, home: Home) -> dict[str, Any]:
         report = latest_report(database, snapshot.id)
         jobs = list_jobs(database, JOB_KIND, snapshot.id)
         served = materialized_snapshot(database, home, snapshot.id)
-        views = _views(home, snapshot, online_views(database, snapshot.id), jobs)
+        online = online_views(database, snapshot.id)
+        views = _views(home, snapshot, online, files_written(database, online), jobs)
+        told = tell_jobs(database, jobs[:_HISTORY])
     finally:
         database.close()
     begun = [row for row in jobs if state_of(row) is not JobState.QUEUED]
@@ -62,23 +65,23 @@ def feature_status(settings: Settings, home: Home) -> dict[str, Any]:
         "materialized": str(state_of(begun[0])) if begun else None,
         "served": served,
         "views": views,
-        "jobs": [describe_job(row) for row in jobs[:_HISTORY]],
+        "jobs": told,
     }
     return document | {"next": _next_steps(document)}
 
 
 def _views(
-    home: Home, snapshot: Snapshot, online: dict[str, OnlineViewRow], jobs: list[JobRow]
+    home: Home, snapshot: Snapshot, online: dict[str, OnlineViewRow], files: dict[str, str], jobs: list[JobRow]
 ) -> list[dict[str, Any]]:
     definitions = definitions_digest(home, snapshot)
     writing = {view for row in jobs if state_of(row) is JobState.RUNNING for view in row.subjects}
     return [
-        _view(view, online.get(name), definitions, name in writing)
+        _view(view, online.get(name), definitions, files.get(name, ""), name in writing)
         for name, view in sorted(views_of(home, snapshot).items())
     ]
 
 
-def _view(view: View, row: OnlineViewRow | None, definitions: str, writing: bool) -> dict[str, Any]:
+def _view(view: View, row: OnlineViewRow | None, definitions: str, file: str, writing: bool) -> dict[str, Any]:
     there = view.path.is_file()
     times = [newest(view.path, column) for column in ("event_time", "ingested_at")] if there else []
     known = max((time for time in times if time is not None), default=None)
@@ -89,7 +92,7 @@ def _view(view: View, row: OnlineViewRow | None, definitions: str, writing: bool
         state = "writing"
     elif row is None or watermark is None:
         state = "missing"
-    elif row.definitions != definitions:
+    elif row.definitions != definitions or file not in ("", file_stamp(view.path)):
         state = "outdated"
     else:
         state = "behind" if known is not None and watermark < known else "online"

@@ -17,6 +17,12 @@ __all__ = [
     "materialization_text",
 ]
 
+_SHOWN = 3
+"""So many subjects of a job are named in its line."""
+
+_RESUMED = ("materialize", "encode")
+"""Kinds of jobs that `features resume` goes on with."""
+
 JobArgument = Annotated[str, typer.Argument(metavar="ID", help="Id of a job, or the beginning of one.")]
 
 
@@ -28,12 +34,13 @@ def features_jobs(
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List jobs with their progress, or show one in full. Example: `backbeat features jobs`"""
+    """List jobs with what they do and how far they are, or show one in full. Example: `backbeat features jobs`"""
     from contracts.console import emit
     from contracts.database import Database
     from contracts.home import Home
-    from contracts.jobs import describe_job, find_job, list_jobs
+    from contracts.jobs import find_job, list_jobs
     from contracts.settings import load_settings
+    from feature_repo.materialization.repeats import tell_jobs
 
     settings = load_settings(home=home)
     place = Home.open(settings)
@@ -41,10 +48,10 @@ def features_jobs(
     database = Database(settings, place)
     try:
         if job is not None:
-            told = describe_job(find_job(database, job))
+            [told] = tell_jobs(database, [find_job(database, job)])
             emit(told, as_json=as_json, text=job_text(told))
             return
-        rows = [describe_job(row) for row in list_jobs(database, limit=limit)]
+        rows = tell_jobs(database, list_jobs(database, limit=limit))
     finally:
         database.close()
     text = "\n".join(job_line(row) for row in rows) or "no jobs yet: run `backbeat features materialize`"
@@ -132,7 +139,9 @@ def job_line(job: dict[str, Any]) -> str:
     of = "" if job["total"] is None else f"{job['done']}/{job['total']} chunks"
     began = (job["started_at"] or job["created_at"])[:19].replace("T", " ")
     rate = f"{job['rows_per_second']:,.0f} rows/s" if job["rows_per_second"] else ""
-    return f"{job['id']:<12}  {job['state']:<11}  {began}  {of:>14}  {job['rows']:>12,} rows  {rate}".rstrip()
+    state = "superseded" if job.get("done_by") else job["state"]
+    figures = f"{of:>14}  {job['rows']:>12,} rows  {rate:>16}"
+    return f"{job['id']:<12}  {state:<11}  {began}  {figures}  {_work_of(job)}"
 
 
 def job_text(job: dict[str, Any]) -> str:
@@ -160,7 +169,11 @@ def job_text(job: dict[str, Any]) -> str:
         error = job["error"]["error"]
         told.append(f"  error     {error['subject']}: found {error['found']}; expected {error['expected']}")
         told.append(f"  next      {error['next']}")
-    if job["state"] in ("paused", "interrupted", "failed"):
+    if job.get("done_by"):
+        told.append(f"  since     job {job['done_by']} has done what was left: nothing is to be resumed")
+    elif job["state"] in ("paused", "interrupted", "failed") and job["kind"] not in _RESUMED:
+        told.append("  next      run the command that began it again")
+    elif job["state"] in ("paused", "interrupted", "failed"):
         told.append(f"  next      `backbeat features resume {job['id']}` goes on at the last checkpoint")
     elif job["state"] == "queued":
         told.append("  next      `backbeat features work --once` does it")
@@ -181,6 +194,13 @@ def materialization_text(summary: dict[str, Any]) -> str:
     elif job is not None:
         told.append(job_text(job))
     return "\n".join(told)
+
+
+def _work_of(job: dict[str, Any]) -> str:
+    """What a job does to what, briefly; an encoder by its name."""
+    kind = " ".join(filter(None, (job["kind"], job["parameters"].get("encoder"))))
+    shown, more = ", ".join(job["subjects"][:_SHOWN]), len(job["subjects"]) - _SHOWN
+    return f"{kind}: {shown}" + (f" and {more} more" if more > 0 else "") if shown else kind
 
 
 def _ask(what: Any, job: str, home: Any, as_json: bool, asked: str) -> None:

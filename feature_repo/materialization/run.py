@@ -19,7 +19,7 @@ from feature_repo.materialization.memory import DEFAULT_MEMORY, chunk_bytes_belo
 from feature_repo.materialization.online import OnlineView
 from feature_repo.materialization.registry import record_interval
 from feature_repo.materialization.sources import EPOCH, ViewSource, largest, sources_of
-from feature_repo.materialization.watermarks import online_views, set_watermark
+from feature_repo.materialization.watermarks import file_stamp, files_written, online_views, set_watermark
 from feature_repo.offline import read_snapshot
 from feature_repo.store import applied_definitions, require_applied, servers_answer
 from feature_repo.stores.plan import Plan, plan, read_chunk
@@ -49,6 +49,8 @@ class _Progress:
     end: str
     plan: str
     """Names the plan; another plan's chunk numbers mean nothing."""
+    file: str = ""
+    """The stamp of the file that is written."""
     chunk: int = 0
     """Chunks that are written."""
     rows: int = 0
@@ -62,8 +64,8 @@ def spans_of(
 ) -> list[Span]:
     """What is missing online of each view; views of which nothing is missing are left out.
 
-    A view is written from the beginning where it never was, where its definitions have changed, or where the store
-    has lost it.
+    A view is written from the beginning where it never was, where its definitions have changed, where its file was
+    computed again, or where the store has lost it.
 
     Args:
         database: The platform's tables.
@@ -73,12 +75,14 @@ def spans_of(
         until: Rows known up to this instant; all rows if None.
     """
     definitions, known = applied_definitions(store), online_views(database, snapshot)
+    files = files_written(database, known)
     spans = []
     for source in sources_of(store, views):
         end = _end(source, until)
         row = known.get(source.name)
         start = row.watermark if row is not None and row.definitions == definitions else None
-        if start is not None and not is_online(source, OnlineView(store, source), start):
+        again = files.get(source.name, "") not in ("", file_stamp(source.path))
+        if start is not None and (again or not is_online(source, OnlineView(store, source), start)):
             start = None
         if start is None or start < end:
             spans.append(Span(source, start, end))
@@ -139,7 +143,8 @@ class _Work:
             self._chunks[name] = len(planned.chunks)
             if now is None or (now.plan != _named(span, planned) and now.checked is None):
                 start = None if span.start is None else span.start.isoformat()
-                self._views[name] = _Progress(start, span.end.isoformat(), _named(span, planned))
+                stamp = file_stamp(span.source.path)
+                self._views[name] = _Progress(start, span.end.isoformat(), _named(span, planned), stamp)
                 if span.start is None:  # not online until that is finished
                     self._mark(name, None, 0)
         self.total = sum(self._chunks.values())
@@ -168,6 +173,7 @@ class _Work:
             self._mark(source.name, None, 0)
             self._save(source.name, _Progress(None, view.end, plan=""))
             raise
+        self._save()  # whoever was taken for dead learns it here, before it says that the view is online
         start = EPOCH if span.start is None else span.start
         record_interval(self._home, self._store, source.view, start, max(span.end, start))
         whole = planned if span.start is None else self._plan(replace(span, start=None))
@@ -215,11 +221,17 @@ class _Work:
         return spans
 
     def _is_lost(self, span: Span, view: _Progress) -> bool:
-        """Whether rows that were written are gone, as after a restart of a Redis that keeps nothing on disk."""
-        planned = self._plan(span)
+        """Whether rows that were written are gone, as after a restart of a Redis that keeps nothing on disk.
+
+        So are those of a file that was computed again meanwhile.
+        """
+        if view.file not in ("", file_stamp(span.source.path)):
+            return True
+        planned, online = self._plan(span), OnlineView(self._store, span.source)
+        if view.checked is None and span.start is not None and not is_online(span.source, online, span.start):
+            return True  # what was online before this job
         if view.chunk == 0 or _named(span, planned) != view.plan:
             return False
-        online = OnlineView(self._store, span.source)
         for number in {0, view.chunk - 1}:
             if changed_rows(span.source, online, read_chunk(planned, number).slice(0, _PROBE_ROWS), span.end):
                 return True
@@ -253,5 +265,4 @@ class _Work:
 
 def _named(span: Span, planned: Plan) -> str:
     """Names a plan: the same rows of the same file, cut at the same places."""
-    state = span.source.path.stat()
-    return f"{planned.digest}:{state.st_size}:{state.st_mtime_ns}"
+    return f"{planned.digest}:{file_stamp(span.source.path)}"

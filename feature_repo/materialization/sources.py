@@ -89,7 +89,7 @@ def sources_of(store: "FeatureStore", names: Sequence[str] | None = None) -> lis
 
     Args:
         store: On the project.
-        names: Which of them; all if None.
+        names: Which of them, each once however often it is named; all if None.
 
     Raises:
         NotFound: A name is none of them, or the file behind a view is gone.
@@ -98,7 +98,7 @@ def sources_of(store: "FeatureStore", names: Sequence[str] | None = None) -> lis
     for name in names or ():
         if name not in known:
             raise unknown_name("feature view", name, known, next_step="run `backbeat features status` to see them")
-    return [_source(known[name]) for name in sorted(names or known)]
+    return [_source(known[name]) for name in sorted(set(names or known))]
 
 
 def _source(view: Any) -> ViewSource:

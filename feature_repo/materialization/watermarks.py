@@ -1,12 +1,14 @@
 """How far each view of a snapshot is online, in the platform's tables."""
 
+from collections.abc import Mapping
 from datetime import datetime
+from pathlib import Path
 
 from contracts.clock import utc_now
 from contracts.database import Database
-from contracts.platform import OnlineViewRow
+from contracts.platform import JobRow, OnlineViewRow
 
-__all__ = ["online_views", "set_watermark"]
+__all__ = ["file_stamp", "files_written", "online_views", "set_watermark"]
 
 
 def online_views(database: Database, snapshot: str) -> dict[str, OnlineViewRow]:
@@ -15,6 +17,25 @@ def online_views(database: Database, snapshot: str) -> dict[str, OnlineViewRow]:
         rows = session.query(OnlineViewRow).filter_by(snapshot=snapshot).all()
         session.expunge_all()
         return {row.view: row for row in rows}
+
+
+def file_stamp(path: Path) -> str:
+    """Tells a view's file from one that was computed later: its size in bytes and when it was written."""
+    state = path.stat()
+    return f"{state.st_size}:{state.st_mtime_ns}"
+
+
+def files_written(database: Database, views: Mapping[str, OnlineViewRow]) -> dict[str, str]:
+    """The stamps of the files that views were written from, as far as the jobs that wrote them have kept them.
+
+    Args:
+        database: The platform's tables.
+        views: As :func:`online_views` gives them.
+    """
+    with database.session() as session:
+        jobs = session.query(JobRow.id, JobRow.checkpoint).filter(JobRow.id.in_({row.job_id for row in views.values()}))
+        kept = {job: checkpoint.get("views", {}) for job, checkpoint in jobs}
+    return {name: kept.get(row.job_id, {}).get(name, {}).get("file", "") for name, row in views.items()}
 
 
 def set_watermark(

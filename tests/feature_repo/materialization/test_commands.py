@@ -15,9 +15,11 @@ from contracts.clock import parse_instant
 from contracts.database import Database
 from contracts.errors import BackbeatError, BadInput, Conflict, NotFound
 from contracts.home import Home
-from contracts.jobs import find_job, latest_job
+from contracts.job_run import new_job
+from contracts.jobs import find_job, latest_job, list_jobs
 from contracts.settings import Settings
 from feature_repo.commands import features
+from feature_repo.materialization.repeats import done_by
 from feature_repo.materialize import JOB_KIND
 
 app = typer.Typer()
@@ -62,6 +64,7 @@ def test_a_job_from_the_queue_to_its_end(run: Any, tables: Database) -> None:
     for words in (f"job {job}  done", "60 rows", "MiB at most", "attempt 1", "60 compared with offline"):
         assert words in text
     assert f"{job}  done" in run("jobs")
+    assert run("jobs").rstrip().endswith("  materialize: user_profile")
     with pytest.raises(Conflict, match="found a job that is done"):
         run("cancel", job)
     assert run("cancel", run("materialize", "--queue", as_json=True)["job"]["id"]).strip().endswith(": cancelled")
@@ -103,6 +106,63 @@ def test_a_failed_job_says_why_and_what_next(run: Any, tables: Database) -> None
     text = run("jobs", job)
     for words in ("failed", "option --memory: found 1 MiB", "next", f"`backbeat features resume {job}`"):
         assert words in text
+
+
+def _stopped(database: Database, kind: str, snapshot: str, subjects: list[str], **parameters: Any) -> str:
+    with pytest.raises(KeyboardInterrupt), new_job(database, kind, snapshot, subjects, parameters) as begun:
+        raise KeyboardInterrupt
+    return begun.id
+
+
+def _done(database: Database, kind: str, snapshot: str, subjects: list[str], **parameters: Any) -> str:
+    with new_job(database, kind, snapshot, subjects, parameters) as begun:
+        pass
+    return begun.id
+
+
+def test_a_stopped_job_that_a_later_one_has_done(run: Any, tables: Database) -> None:
+    stopped = _stopped(tables, "encode", "s", ["video_visual_1"], encoder="resnet50")
+    assert run("jobs", stopped, as_json=True)["done_by"] is None
+    assert f"`backbeat features resume {stopped}`" in run("jobs", stopped)
+    later = _done(tables, "encode", "t", ["video_visual_1"], encoder="resnet50")
+    assert run("jobs", stopped, as_json=True)["done_by"] == later
+    text = run("jobs", stopped)
+    assert f"job {later} has done what was left" in text
+    assert "features resume" not in text
+    [first, second] = run("jobs").splitlines()
+    assert first.startswith(f"{later}  done ")
+    assert second.startswith(f"{stopped}  superseded ")
+    assert second.endswith("  encode resnet50: video_visual_1")
+
+
+def test_which_jobs_do_the_work_of_a_stopped_one(tables: Database) -> None:
+    def told(job: str) -> str | None:
+        return done_by(find_job(tables, job), list_jobs(tables))
+
+    early, late = "2025-01-01T00:00:00+00:00", "2025-01-02T00:00:00+00:00"
+    _done(tables, "materialize", "s", ["a", "b"])
+    some = _stopped(tables, "materialize", "s", ["a", "b"], until=early)
+    whole = _stopped(tables, "materialize", "s", ["a"], until=None)
+    forced = _stopped(tables, "materialize", "s", ["a"], force=True, until=None)
+    for other in (("t", ["a", "b"]), ("s", ["b"])):
+        _done(tables, "materialize", *other)
+    _stopped(tables, "materialize", "s", ["a", "b"])
+    assert [told(job) for job in (some, whole, forced)] == [None] * 3
+    until = _done(tables, "materialize", "s", ["a", "b"], until=late)
+    assert [told(job) for job in (some, whole, forced)] == [until, None, None]
+    last = _done(tables, "materialize", "s", ["a", "b", "c"], until=None)
+    assert [told(job) for job in (some, whole, forced, last)] == [last, last, None, None]
+    consumer = _stopped(tables, "stream", "d", ["d"])
+    assert told(consumer) is None
+    with new_job(tables, "stream", "d", ["d"]) as again:
+        assert told(consumer) == again.id
+
+
+def test_a_job_that_is_not_resumed_says_so(run: Any, tables: Database) -> None:
+    consumer = _stopped(tables, "stream", "d", ["d"])
+    assert "run the command that began it again" in run("jobs", consumer)
+    many = _done(tables, "materialize", "s", ["a", "b", "c", "d", "e"])
+    assert "materialize: a, b, c and 2 more" in next(line for line in run("jobs").splitlines() if many in line)
 
 
 WORKER = """

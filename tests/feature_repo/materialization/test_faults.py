@@ -3,19 +3,20 @@
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
 from contracts.database import Database
-from contracts.errors import BadInput, HomeBusy, NotFound, ValidationFailed
+from contracts.errors import BadInput, Conflict, HomeBusy, NotFound, ValidationFailed
 from contracts.home import Home
 from contracts.job_run import new_job
 from contracts.jobs import JobState, cancel_job, find_job, latest_job, pause_job, queue_job, requeue_job
+from contracts.platform import JobRow
 from feature_repo.materialization import registry
 from feature_repo.materialization.online import OnlineView
 from feature_repo.materialization.sources import newest, sources_of
@@ -29,7 +30,7 @@ from feature_repo.materialize import (
 from feature_repo.offline import current_snapshot
 from feature_repo.status import feature_status
 from feature_repo.store import open_store
-from tests.feature_repo.materialization.steps import VIEWS, Ready, stop_at
+from tests.feature_repo.materialization.steps import VIEWS, Ready, freshness, stop_at
 
 
 def test_a_value_that_differs_fails_the_job_and_is_written_anew(
@@ -135,12 +136,100 @@ def test_views_that_are_not_there(ready: Ready, template: Home) -> None:
         moved.rename(source.path)
 
 
-def test_too_little_memory(ready: Ready, tables: Database) -> None:
+def test_too_little_memory_and_the_same_command_with_more(ready: Ready, tables: Database) -> None:
     with pytest.raises(BadInput, match=r"option --memory: found 10 MiB; expected at least .* MiB"):
         materialize(*ready, views=VIEWS, memory=10 * 2**20)
     job = latest_job(tables, JOB_KIND)
     assert job is not None
     assert job.state == "failed"
+    done = materialize(*ready, views=VIEWS, memory=2**31, seed=7)
+    assert (done["outcome"], done["job"]["id"], done["job"]["attempts"]) == ("materialized", job.id, 2)
+    assert done["job"]["parameters"] == job.parameters | {"memory": 2**31, "seed": 7}
+
+
+def test_a_view_named_twice_is_one(ready: Ready) -> None:
+    done = materialize(*ready, views=["user_profile", "user_profile"])
+    assert (done["outcome"], done["views"]) == ("materialized", ["user_profile"])
+
+
+def test_a_file_that_was_computed_again_is_written_again(
+    ready: Ready, tables: Database, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same keys and times with other values, as after clusters were fitted anew."""
+    [source] = sources_of(open_store(*ready), ["video_popularity"])
+    table, path = pq.read_table(source.path), tmp_path / "again.parquet"
+    shutil.copy2(source.path, path)
+    monkeypatch.setattr("feature_repo.materialization.run.sources_of", lambda *_: [replace(source, path=path)])
+    half = newest(path, "event_time") - timedelta(days=2)  # type: ignore[operator]
+    materialize(*ready, views=[source.name], until=half)
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        stop_at(patch, 1, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            materialize(*ready, views=[source.name])
+    again = table.set_column(table.column_names.index("views"), "views", pc.add(table["views"], 1000))
+    pq.write_table(again, path)
+    for _ in range(2):  # in the middle of a job, and after one
+        done = materialize(*ready, views=[source.name])
+        assert done["outcome"] == "materialized"
+        assert done["job"]["detail"]["written"][source.name]["from"] is None
+        keys = pc.unique(table[source.key]).to_pylist()
+        read = OnlineView(open_store(*ready), source).read(keys, source.known_until())  # type: ignore[arg-type]
+        assert min(read["views"].to_pylist()) >= 1000
+        assert materialize(*ready, views=[source.name])["outcome"] == "unchanged"
+        pq.write_table(again.set_column(again.column_names.index("views"), "views", pc.add(again["views"], 1)), path)
+
+
+def test_status_says_that_a_file_was_computed_again(ready: Ready, tables: Database, monkeypatch: Any) -> None:
+    definitions = materialize(*ready, views=["user_profile"])["definitions"]
+    monkeypatch.setattr("feature_repo.status.definitions_digest", lambda *_: definitions)
+    assert freshness(ready, "user_profile")["state"] == "online"
+    monkeypatch.setattr("feature_repo.status.file_stamp", lambda _: "1:2")
+    assert freshness(ready, "user_profile")["state"] == "outdated"
+
+
+@pytest.mark.usefixtures("small_chunks")
+def test_what_was_lost_before_the_first_chunk_is_written_again(
+    ready: Ready, tables: Database, online_rows: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [source] = sources_of(open_store(*ready), ["user_history"])
+    half = newest(source.path, "event_time") - timedelta(hours=4)  # type: ignore[operator]
+    materialize(*ready, views=["user_history"], until=half)
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        stop_at(patch, 1, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            materialize(*ready, views=["user_history"])
+    job = latest_job(tables, JOB_KIND)
+    assert job is not None
+    assert (job.done, job.checkpoint["views"]["user_history"]["start"]) == (0, half.isoformat())
+    for path in ready[1].feast.glob("online.db*"):
+        path.unlink()
+    monkeypatch.setattr("feature_repo.materialization.run.check_sample", lambda *_: 0)  # it may not draw what lacks
+    done = materialize(*ready, views=["user_history"])
+    assert done["job"]["id"] == job.id
+    keys = set(pq.read_table(source.path, columns=[source.key])[source.key].to_pylist())
+    assert len(online_rows(ready[1])["user_history"]) == len(keys)
+
+
+def test_whose_job_was_taken_over_does_not_say_that_a_view_is_online(
+    ready: Ready, tables: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def taken_over(*_: Any) -> int:
+        with tables.session() as session:
+            session.query(JobRow).update({"token": "another"})
+        return 0
+
+    monkeypatch.setattr("feature_repo.materialization.run.check_sample", taken_over)
+    with pytest.raises(Conflict, match="taken it over"):
+        materialize(*ready, views=["user_profile"])
+    assert online_views(tables, current_snapshot(ready[1]).id)["user_profile"].watermark is None
 
 
 def test_the_registry_is_waited_for(ready: Ready, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,16 +263,6 @@ def test_newest_without_statistics(tmp_path: Any) -> None:
         pq.write_table(pa.table({"l": [[1], [2], [], None], "t": times}), path, write_statistics=statistics)
         assert newest(path, "t") == datetime(1970, 1, 1, 0, 0, 0, 9, UTC)
         assert newest(path, "other") is None
-
-
-def test_equal_values_are_equal(ready: Ready) -> None:
-    from feature_repo.materialization.check import _same
-
-    nan = float("nan")
-    assert _same([1.0, nan, None], [1.0, nan, None])
-    assert not _same([1.0], [1.0, 2.0])
-    assert not _same(None, [])
-    assert not _same(np.nextafter(np.float32(1), 2).item(), 1.0)
 
 
 def test_features_that_are_gone(ready: Ready, tables: Database) -> None:
