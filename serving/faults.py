@@ -15,10 +15,10 @@ def _path(home: Home, supervisor: int) -> Path:
 
 
 def _kinds(root: type[BackbeatError]) -> dict[str, type[BackbeatError]]:
-    kinds = {root.code: root}
+    kinds: dict[str, type[BackbeatError]] = {}
     for child in root.__subclasses__():
-        kinds.update(_kinds(child))
-    return kinds
+        kinds |= _kinds(child)
+    return kinds | {root.code: root}  # a room's own kind has the code of the general one, which says as much
 
 
 def report_fault(home: Home, supervisor: int, error: Exception) -> None:

@@ -23,7 +23,7 @@ from contracts.home import Home
 from contracts.snapshot import SplitInstants
 from contracts.tables import INTERACTIONS, USERS, VIDEOS
 from feature_repo.offline import write_snapshot
-from feature_repo.raw_tables import RawTables
+from feature_repo.raw_tables import RawTables, microseconds, table_of
 from serving.app import build_app
 from serving.comparison import compare
 from serving.engine import Engine
@@ -52,13 +52,14 @@ def running(app: Starlette) -> Iterator[str]:
 @pytest.fixture
 def known_users(home: Home) -> Home:
     """A home whose snapshot knows users u0 and u1."""
-    times = {"event_time": [DAY] * 2, "ingested_at": [DAY] * 2}
-    events = {"user_id": ["u0", "u1"], "video_id": ["v0", "v3"], "kind": ["view"] * 2, "weight": [1.0, 1.0]}
+    times = np.full(2, microseconds(DAY))
+    users, videos = pa.array(["u0", "u1"]), pa.array(["v0", "v3"])
+    facts = {"kind": pa.array(["view"] * 2), "weight": pa.array([1.0, 1.0], pa.float32())}
     raw = RawTables(
         tables={
-            "interactions": pa.table(events | times, schema=INTERACTIONS),
-            "users": pa.table({"user_id": ["u0", "u1"]} | times, schema=USERS),
-            "videos": pa.table({"video_id": ["v0", "v3"]} | times, schema=VIDEOS),
+            "interactions": table_of(INTERACTIONS, times, user_id=users, video_id=videos, **facts),
+            "users": table_of(USERS, times, user_id=users),
+            "videos": table_of(VIDEOS, times, video_id=videos),
         },
         specs={},
         split=SplitInstants(train_until=DAY.replace(day=2), validation_until=DAY.replace(day=3), nominal=False),
