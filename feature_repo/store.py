@@ -45,6 +45,7 @@ _ENGINES = {
     ),
 }
 """Setting ``engine`` → the classes that join and that materialize; by name, for importing Feast takes seconds."""
+_REGISTRY_STORE = "feature_repo.stores.registry.WholeFileRegistryStore"
 _SQLITE = "feature_repo.stores.sqlite.NewestSqliteOnlineStore"
 _REDIS = "feature_repo.stores.redis.NewestRedisOnlineStore"
 _BATCH_ROWS = 10_000
@@ -65,13 +66,18 @@ def open_store(settings: Settings, home: Home, snapshot_id: str | None = None) -
 
     Raises:
         NotFound: There is no snapshot, or a server address is not set.
+        BadInput: The registry's file is damaged.
         ServiceUnavailable: The registry's database does not answer.
     """
     with quietly():
         from feast import FeatureStore, RepoConfig
 
     if settings.profile == "local":
-        registry = {"registry_type": "file", "path": str(home.feast / _REGISTRY)}
+        registry = {
+            "registry_type": "file",
+            "registry_store_type": _REGISTRY_STORE,
+            "path": str(home.feast / _REGISTRY),
+        }
         online = {"type": _SQLITE, "path": str(home.feast / "online.db")}
     else:
         registry = {
