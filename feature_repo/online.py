@@ -1,7 +1,9 @@
 """Features at request time, from the online store."""
 
+import logging
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +30,12 @@ if TYPE_CHECKING:
 
 __all__ = ["OnlineFeatures"]
 
+_RECHECK_S = 5.0
+_WAIT_S = 1.0
+"""How long the first read after a quiet time waits for the look, lest it answer from long ago."""
+
+_LOG = logging.getLogger("backbeat.features")
+
 
 @dataclass(frozen=True)
 class _Opened:
@@ -45,19 +53,24 @@ class OnlineFeatures:
     """Reads the newest online features of a model's own data set; opened at the first read, safe to share by threads.
 
     The snapshot is the one :func:`feature_repo.materialize.materialized_snapshot` names: never one of another data
-    set, where equal ids are other users.
+    set, where equal ids are other users. Every few seconds a read has it looked up again, in a thread of its own, and
+    reads that begin afterwards read the new one; one read is always of one snapshot.
 
     Args:
         settings: Name the profile.
         home: Which home.
         trained: Id of the snapshot the model was trained on.
+        recheck_s: Seconds after which a read has the snapshot looked up again.
     """
 
-    def __init__(self, settings: Settings, home: Home, trained: str) -> None:
+    def __init__(self, settings: Settings, home: Home, trained: str, recheck_s: float = _RECHECK_S) -> None:
         self._settings = settings
         self._home = home
         self._trained = trained
+        self._recheck_s = recheck_s
         self._opened: _Opened | None = None
+        self._looked = 0.0
+        self._looking = False
         self._lock = threading.Lock()
 
     def user_history(self, user_ids: Sequence[str]) -> list[list[str]]:
@@ -70,7 +83,9 @@ class OnlineFeatures:
             NotFound: Nothing of the model's data set is materialized.
             ServiceUnavailable: A server of the production profile does not answer.
         """
-        histories = self._stored("user_history", user_ids, None, ["video_ids"])["video_ids"] if len(user_ids) else []
+        if not len(user_ids):
+            return []
+        histories = _stored(self._open(), "user_history", user_ids, None, ["video_ids"])["video_ids"]
         return [history.as_py() or [] for history in histories]
 
     def read(self, view: str, ids: Sequence[str], moment: datetime | None = None) -> pa.Table:
@@ -93,14 +108,16 @@ class OnlineFeatures:
             BadInput: The moment is naive.
             ServiceUnavailable: A server of the production profile does not answer.
         """
-        moment = _aware(moment)
-        computed = self._open().moments.get(view)
+        return self._read(self._open(), view, ids, _aware(moment))
+
+    def _read(self, opened: _Opened, view: str, ids: Sequence[str], moment: datetime) -> pa.Table:
+        computed = opened.moments.get(view)
         if computed is None:
-            return self._stored(view, ids, moment)
+            return _stored(opened, view, ids, moment)
         state: dict[str, pa.Array] = {}
         for source in dict.fromkeys(computed.state.values()):
             wanted = [feature for feature, owner in computed.state.items() if owner == source]
-            rows = self._stored(source, ids, moment, wanted)
+            rows = _stored(opened, source, ids, moment, wanted)
             state |= {feature: rows[feature].combine_chunks() for feature in wanted}
         values = computed.value(state, np.full(len(ids), microseconds(moment)))
         columns = {name: values[name].cast(TYPES[kind]) for name, kind in computed.features.items()}
@@ -133,11 +150,35 @@ class OnlineFeatures:
                     opened.config, opened.views[view], ids, "vector", width, now=moment
                 )
             return found
-        vectors = self.read(view, ids, moment)["vector"].combine_chunks()
+        vectors = self._read(opened, view, ids, moment)["vector"].combine_chunks()
         present = np.asarray(vectors.is_valid())
         matrix = np.zeros((len(ids), width), np.float32)
         matrix[present] = vectors.flatten().to_numpy().reshape(-1, width)
         return matrix, present
+
+    def refresh(self) -> bool:
+        """Look now which snapshot is materialized, and read that one from here on; what is being read ends as it began.
+
+        Returns:
+            Whether it is another one than before. Always no where nothing was read since the last :meth:`close`.
+
+        Raises:
+            NotFound: Nothing of the model's data set is materialized any more; reads go on as before.
+            ServiceUnavailable: A server of the production profile does not answer; reads go on as before.
+        """
+        before = self._opened
+        if before is None:
+            return False
+        newest = self._newest()
+        if newest == before.snapshot:
+            return False
+        opened = self._opened_on(newest)
+        with self._lock:
+            if self._opened is not before:  # closed, or another thread's refresh came first
+                return False
+            self._opened = opened
+        _LOG.info("online features of snapshot %s from here on, before %s", newest, before.snapshot)
+        return True
 
     def close(self) -> None:
         """Let go of the connections; the next read opens them again."""
@@ -157,47 +198,70 @@ class OnlineFeatures:
             )
         return int(source.tags["width"])
 
-    def _stored(
-        self, view: str, ids: Sequence[str], moment: datetime | None, features: Sequence[str] | None = None
-    ) -> pa.Table:
-        opened = self._open()
-        _known(opened, view)
-        with servers_answer(), _tables_there(opened.snapshot):
-            rows: pa.Table = opened.store.read_table(opened.config, opened.views[view], ids, features, now=moment)
-        return rows
-
     def _open(self) -> _Opened:
         with self._lock:
             if self._opened is None:
-                self._opened = self._opened_now()
-            return self._opened
+                self._opened = self._opened_on(self._newest())
+                self._looked = time.monotonic()
+            opened, age = self._opened, time.monotonic() - self._looked
+            if self._looking or age < self._recheck_s:
+                return opened
+            self._looking = True
+            # A thread, for opening another snapshot takes longer than readers should wait.
+            look = threading.Thread(target=self._look, name="online-features", daemon=True)
+            look.start()
+        if age >= 2 * self._recheck_s:
+            look.join(_WAIT_S)
+        return self._opened or opened
 
-    def _opened_now(self) -> _Opened:
+    def _look(self) -> None:
+        try:
+            self.refresh()
+        except Exception as error:  # noqa: BLE001 - what is open can still be read
+            _LOG.warning("cannot tell whether other online features are to be read: %s", error)
+        finally:
+            with self._lock:
+                self._looking, self._looked = False, time.monotonic()
+
+    def _newest(self) -> str:
         database = Database(self._settings, self._home)
         try:
             snapshot_id = materialized_snapshot(database, self._home, self._trained)
         finally:
             database.close()
-        if snapshot_id is not None:
-            with servers_answer():
-                store = open_store(self._settings, self._home, snapshot_id)
-                if applied_definitions(store) is not None:
-                    views = {view.name: view for view in store.list_feature_views()}
-                    moments = {
-                        view.name: MomentView(view.name, view.tags["family"])
-                        for view in store.registry.list_on_demand_feature_views(store.project, skip_udf=True)
-                    }
-                    inner = store._get_provider().online_store
-                    return _Opened(snapshot_id, store.config, inner, views, moments)
-        raise NotFound(
+        if snapshot_id is None:
+            raise self._nothing("no snapshot of its data set materialized")
+        return snapshot_id
+
+    def _opened_on(self, snapshot_id: str) -> _Opened:
+        with servers_answer():
+            store = open_store(self._settings, self._home, snapshot_id)
+            if applied_definitions(store) is None:
+                raise self._nothing(f"snapshot {snapshot_id} gone from the feature store")
+            views = {view.name: view for view in store.list_feature_views()}
+            moments = {
+                view.name: MomentView(view.name, view.tags["family"])
+                for view in store.registry.list_on_demand_feature_views(store.project, skip_udf=True)
+            }
+            return _Opened(snapshot_id, store.config, store._get_provider().online_store, views, moments)
+
+    def _nothing(self, found: str) -> NotFound:
+        return NotFound(
             f"online features for models of snapshot {self._trained}",
-            found="no snapshot of its data set materialized"
-            if snapshot_id is None
-            else f"snapshot {snapshot_id} gone from the feature store",
+            found=found,
             expected="a snapshot of the data set the model was trained on, in the online store",
             next_step="ingest that data set again, then run `backbeat features apply` and "
             "`backbeat features materialize`",
         )
+
+
+def _stored(
+    opened: _Opened, view: str, ids: Sequence[str], moment: datetime | None, features: Sequence[str] | None = None
+) -> pa.Table:
+    _known(opened, view)
+    with servers_answer(), _tables_there(opened.snapshot):
+        rows: pa.Table = opened.store.read_table(opened.config, opened.views[view], ids, features, now=moment)
+    return rows
 
 
 def _known(opened: _Opened, view: str) -> None:

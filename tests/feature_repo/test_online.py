@@ -2,7 +2,10 @@
 
 import shutil
 import sqlite3
+import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -11,7 +14,7 @@ import numpy as np
 import pytest
 
 from contracts.database import Database
-from contracts.errors import NotFound, ValidationFailed
+from contracts.errors import NotFound, ServiceUnavailable, ValidationFailed
 from contracts.home import Home
 from contracts.jobs import latest_job
 from contracts.settings import Settings, load_settings
@@ -255,23 +258,100 @@ def test_two_data_sets_in_one_home_never_mix(
 
 
 def test_a_new_snapshot_is_served_when_it_is_materialized(
-    settings: Settings, ready: Home, database: Database, passed: Callable[..., None], make_platform: Callable[..., Any]
+    settings: Settings,
+    ready: Home,
+    database: Database,
+    passed: Callable[..., None],
+    make_platform: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Same ids, older events, another world: nothing of the first may show through."""
+    monkeypatch.setattr("feature_repo.online._WAIT_S", 60)
     materialize(settings, ready)
     first = current_snapshot(ready).id
     second, _ = write_snapshot(ready, make_platform([(0, 4, -90 * H), (1, 3, -80 * H)]))
     assert materialized_snapshot(database, ready, first) == first
-    reader = OnlineFeatures(settings, ready, first)
-    assert reader.user_history(["user-0"]) == [["video-0", "video-2"]]
+    reader, restless = (OnlineFeatures(settings, ready, first, recheck_s=seconds) for seconds in (3600, 0))
+    for each in (reader, restless):
+        assert each.user_history(["user-0"]) == [["video-0", "video-2"]]
     apply_features(settings, ready)
     passed(database, second.id)
     materialize(settings, ready)
-    assert reader.user_history(["user-0"]) == [["video-0", "video-2"]], "an open reader keeps its snapshot"
-    reader.close()
+    assert reader.user_history(["user-0"]) == [["video-0", "video-2"]], "until it looks again"
+    assert restless.user_history(["user-0"]) == [["video-4"]]
+    assert reader.refresh()
     assert reader.user_history(["user-0", "user-1", "user-2"]) == [["video-4"], ["video-3"], []]
+    assert not reader.refresh()
+    reader.close()
+    assert not reader.refresh(), "nothing is read"
+    assert reader.user_history(["user-0"]) == [["video-4"]]
     write_snapshot(ready, make_platform(EVENTS))
     assert materialized_snapshot(database, ready, first) == first, "back to the first data"
+
+
+def test_readers_come_to_a_new_snapshot_by_themselves(
+    settings: Settings, ready: Home, database: Database, passed: Callable[..., None], make_platform: Callable[..., Any]
+) -> None:
+    """Threads that read all the time see the old rows, then the new ones, and nothing else; no read fails."""
+    materialize(settings, ready)
+    first = current_snapshot(ready).id
+    patient, reader = (OnlineFeatures(settings, ready, first, recheck_s=seconds) for seconds in (3600, 0))
+    assert patient.user_history(["user-0"]) == [["video-0", "video-2"]]
+    second, _ = write_snapshot(ready, make_platform([*EVENTS, (0, 1, 40 * H)]))
+    apply_features(settings, ready)
+    passed(database, second.id)
+    seen: list[list[list[str]]] = []
+    over = threading.Event()
+
+    def read() -> None:
+        before: list[str] = []
+        while not over.is_set():
+            (now,) = reader.user_history(["user-0"])
+            if now != before:
+                seen.append([before, now])
+                before = now
+
+    def wait_for(changes: int) -> None:
+        until = time.monotonic() + 60
+        while len(seen) < changes and time.monotonic() < until and not any(each.done() for each in reads):
+            time.sleep(0.01)
+
+    with ThreadPoolExecutor(2) as pool:
+        reads = [pool.submit(read) for _ in range(2)]
+        try:
+            wait_for(2)
+            materialize(settings, ready)
+            wait_for(4)
+        finally:
+            over.set()
+        for each in reads:
+            each.result()
+    old, new = ["video-0", "video-2"], ["video-0", "video-2", "video-1"]
+    assert sorted(seen) == sorted([[[], old], [old, new]] * 2)
+    assert patient.user_history(["user-0"]) == [old]
+
+
+def test_readers_go_on_where_the_snapshot_cannot_be_looked_up(
+    settings: Settings, ready: Home, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    materialize(settings, ready)
+    reader = OnlineFeatures(settings, ready, current_snapshot(ready).id, recheck_s=0)
+    assert reader.user_history(["user-0"]) == [["video-0", "video-2"]]
+    looked: list[str] = []
+
+    def away(*_arguments: object) -> None:
+        looked.append(threading.current_thread().name)
+        raise ServiceUnavailable("database", found="silence", expected="an answer", next_step="start it")
+
+    monkeypatch.setattr("feature_repo.online.materialized_snapshot", away)
+    with pytest.raises(ServiceUnavailable, match="found silence"):
+        reader.refresh()
+    until = time.monotonic() + 60
+    while looked.count("online-features") < 2 and time.monotonic() < until:
+        assert reader.user_history(["user-0"]) == [["video-0", "video-2"]]
+        time.sleep(0.01)
+    assert looked.count("online-features") >= 2
+    assert "cannot tell whether other online features are to be read: database: found silence" in caplog.text
 
 
 def test_production_addresses_are_asked_for(home: Home) -> None:
