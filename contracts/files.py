@@ -94,12 +94,13 @@ def directory_written_whole(target: Path) -> Iterator[Path]:
 def file_written_whole(path: Path) -> Iterator[Path]:
     """Yield the path of a sibling that replaces ``path`` on success, durable before it is visible, and vanishes else.
 
+    Writers of one path do not disturb each other: the last one's file stays. The sibling of a writer that is killed
+    remains (``.<name>.<digits>.partial``); whoever knows that nobody else writes may remove it.
+
     Raises:
         StorageFull: The disk ran out of space.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    for remains in path.parent.glob(f".{path.name}.*.partial"):  # of a writer that was killed
-        remains.unlink(missing_ok=True)
     scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
         with _full_disk_named(path):

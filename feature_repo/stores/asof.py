@@ -247,23 +247,20 @@ class AsOfOfflineStore(OfflineStore):  # type: ignore[misc]
     def offline_write_batch(
         config: RepoConfig, feature_view: FeatureView, table: pa.Table, progress: Callable[[int], Any] | None
     ) -> None:
-        """Add rows to the file of a view's source; readers see all of them or none.
+        """Refused: the files are those of a snapshot, which never changes.
+
+        Feast asks for it in ``write_to_offline_store`` and in ``push`` to an offline store.
 
         Raises:
-            BadInput: The columns are not those of the file.
+            BadInput: Always.
         """
-        path = source_file(feature_view.batch_source, config.repo_path)
-        there = pq.read_table(path)
-        if set(table.column_names) != set(there.column_names):
-            raise BadInput(
-                f"rows for {feature_view.name}",
-                found=f"columns {', '.join(table.column_names)}",
-                expected=", ".join(there.column_names),
-                next_step="push rows with the columns of the source",
-            )
-        _write_whole(pa.concat_tables([there, table.select(there.column_names).cast(there.schema)]), path)
-        if progress:
-            progress(table.num_rows)
+        raise BadInput(
+            f"rows for {feature_view.name}",
+            found="a write into the offline store",
+            expected="none: a snapshot's files never change",
+            next_step="send rows with `backbeat features push TABLE FILE`; `backbeat features merge` makes the next "
+            "snapshot of them",
+        )
 
     @staticmethod
     def write_logged_features(

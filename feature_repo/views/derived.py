@@ -56,6 +56,8 @@ def ensure_derived(home: Home, snapshot: Snapshot) -> tuple[Path, bool]:
     }
     if missing:
         building.mkdir(parents=True, exist_ok=True)
+        for remains in building.glob(".*.partial"):  # of a process that was killed; the caller's lock keeps others out
+            remains.unlink(missing_ok=True)
         context = BuildContext(snapshot, home.centres)
         with progress("computing features of views", len(missing)) as advance:
             for name, builder in missing.items():

@@ -5,7 +5,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -18,7 +17,6 @@ from tests.feature_repo.stores.conftest import NOON, values
 with quietly():
     from feast import FileSource
     from feast.data_format import DeltaFormat
-    from feast.data_source import PushMode
     from feast.errors import SavedDatasetLocationAlreadyExists
     from feast.infra.offline_stores.file_source import SavedDatasetFileStorage
 
@@ -73,18 +71,13 @@ def test_a_saved_data_set(make_world: Any, tmp_path: Any) -> None:
         job.persist(storage, allow_overwrite=True)
 
 
-def test_pushed_rows_are_added(make_world: Any) -> None:
+def test_files_of_snapshots_are_not_written(make_world: Any) -> None:
     world = make_world(values(*ROWS))
-    told: list[int] = []
-    table = values(("c", 9, NOON))
-    AsOfOfflineStore.offline_write_batch(
-        world.store.config, world.view, table.select(table.column_names[::-1]), told.append
-    )
-    assert told == [1]
-    assert pq.read_table(world.path).equals(pa.concat_tables([values(*ROWS), table]))
-    with pytest.raises(BadInput, match="rows for values: found columns user_id; expected user_id, count"):
-        AsOfOfflineStore.offline_write_batch(world.store.config, world.view, table.select(["user_id"]), None)
-    assert PushMode.OFFLINE
+    before = world.path.read_bytes()
+    rows = values(("c", 9, NOON)).to_pandas()
+    with pytest.raises(BadInput, match=r"rows for values: found a write into the .* `backbeat features push TABLE"):
+        world.store.write_to_offline_store("values", rows)
+    assert world.path.read_bytes() == before
 
 
 def test_logs_become_files(tmp_path: Any) -> None:
