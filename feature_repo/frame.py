@@ -50,7 +50,7 @@ class TrainingFrame:
     users: Vocabulary
     items: Vocabulary
     train: Pairs
-    """``[n, 2]`` user row and item row in order of time, each pair once."""
+    """``[n, 2]`` user row and item row in order of arrival, each pair once."""
     validation: Pairs
     """``[m, 2]`` likewise; pairs that are in ``train`` are left out."""
     modalities: dict[str, npt.NDArray[np.float32]]
@@ -141,9 +141,14 @@ def _last_known(home: Home, snapshot: Snapshot) -> datetime:
 
 
 def _parts(home: Home, snapshot: Snapshot, users: Vocabulary, items: Vocabulary) -> tuple[Pairs, Pairs, Pairs]:
-    """Training, validation and test pairs in order of time; a pair stands only where it first occurred."""
-    events = read_table(home, snapshot, "interactions", ["user_id", "video_id", "event_time"])
-    times = events["event_time"].cast(pa.int64()).to_numpy()
+    """Training, validation and test pairs in order of arrival; a pair stands only where it first arrived.
+
+    An event that happened before a cut and came in after it counts after it, as in histories and counts: nobody could
+    have trained on it.
+    """
+    events = read_table(home, snapshot, "interactions", ["user_id", "video_id", "event_time", "ingested_at"])
+    instants = (events[column].cast(pa.int64()).to_numpy() for column in ("event_time", "ingested_at"))
+    times = np.maximum(*instants)
     pairs = np.stack([_rows(users, events["user_id"]), _rows(items, events["video_id"])], axis=1)
     order = np.argsort(times, kind="stable")
     order = order[(pairs[order] != UNKNOWN).all(axis=1)]

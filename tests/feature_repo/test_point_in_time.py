@@ -117,6 +117,35 @@ def test_frame_equals_the_oracle_on_a_busy_platform(
     assert frame.popularity.tolist() == [oracle_popularity(before, video) for video in videos]
 
 
+def test_late_events_count_in_the_part_in_which_they_arrive(
+    settings: Settings, home: Home, make_platform: Callable[..., RawTables]
+) -> None:
+    """Hand-made arrivals on both sides of both cuts, at the cuts themselves, and a pair that arrives twice."""
+    arrivals = [
+        (0, 0, -3 * H, -2 * H),  # late, and known in time
+        (0, 1, -3 * H, -US),  # at the last microsecond
+        (0, 2, -3 * H, 0 * H),  # at the cut
+        (0, 3, -3 * H, 5 * H),
+        (1, 0, -3 * H, D),  # at the second cut
+        (1, 1, 3 * H, 2 * D),
+        (2, 0, -3 * H, 6 * H),  # late, and again in time
+        (2, 0, -2 * H, -H),
+    ]
+    raw = make_platform([(user, video, when) for user, video, when, _ in arrivals])
+    events = raw.tables["interactions"]
+    known = pa.array([CUT + arrival for *_, arrival in arrivals], events.schema.field("ingested_at").type)
+    place = events.schema.get_field_index("ingested_at")
+    tables = raw.tables | {"interactions": events.set_column(place, events.schema.field(place), known)}
+    with home.writing("test"):
+        write_snapshot(home, replace(raw, tables=tables))
+        apply_features(settings, home)
+    frame = load_training_frame(settings, home, "interactions_v1")
+    assert frame.train.tolist() == [[0, 0], [2, 0], [0, 1]]
+    assert frame.validation.tolist() == [[0, 2], [0, 3]]
+    assert load_test_pairs(home, frame).tolist() == [[1, 0], [1, 1]]
+    assert [sorted(row[row >= 0].tolist()) for row in frame.history] == [[0, 1], [], [0]], "the pairs of training"
+
+
 def test_content_is_the_newest_and_behaviour_that_of_training(
     settings: Settings, home: Home, make_platform: Callable[..., RawTables]
 ) -> None:
