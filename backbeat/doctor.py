@@ -70,7 +70,7 @@ def check_device(settings: Settings, home: Home) -> Iterator[Finding]:
     """The torch device that the settings ask for is there."""
     import torch
 
-    from training.device import resolve_device
+    from feature_repo.encoders.device import resolve_device
 
     try:
         device = resolve_device(settings.device)

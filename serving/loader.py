@@ -9,6 +9,7 @@ from contracts.errors import BackbeatError
 from contracts.home import Home
 from contracts.settings import Settings
 from contracts.surfaces import VIDEO_FEED
+from feature_repo.encoders.device import prepare_torch
 from feature_repo.online import OnlineFeatures
 from registry.store import ModelStore, ModelVersion
 from serving.engine import Engine, ShadowFault
@@ -16,7 +17,6 @@ from serving.recommend import Ranker
 from serving.records import Recorder
 from serving.shadow import Shadow
 from serving.surface import no_champion
-from training.device import prepare_torch
 from training.packages import check_golden, load_package
 
 __all__ = ["open_engine"]

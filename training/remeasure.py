@@ -109,9 +109,9 @@ def _looked_up(table: Tensor, rows: Tensor) -> Tensor:
 
 def _measured(settings: "Settings", directory: Path, snapshot_id: str) -> dict[str, Any]:
     from contracts.home import Home
+    from feature_repo.encoders.device import prepare_torch
     from feature_repo.frame import load_training_frame
     from feature_repo.offline import read_snapshot
-    from training.device import prepare_torch
     from training.packages import load_package
 
     home = Home.open(settings)

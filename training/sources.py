@@ -11,6 +11,7 @@ _NO_PART = {"check.py", "commands.py", "experiments.py", "remeasure.py", "tracki
 
 _FEATURES = (
     "definitions.py",
+    "encoders/device.py",
     "frame.py",
     "historical.py",
     "services.py",

@@ -19,10 +19,10 @@ from contracts.revision import code_revision, library_versions
 from contracts.settings import Settings
 from contracts.snapshot import Snapshot
 from contracts.surfaces import VIDEO_FEED, Tag
+from feature_repo.encoders.device import prepare_torch
 from feature_repo.frame import TrainingFrame, load_test_pairs, load_training_frame
 from feature_repo.offline import current_snapshot, snapshot_directory
 from training.config import PairwiseConfig, RecommenderConfig, resolve_config
-from training.device import prepare_torch
 from training.evaluation import evaluate, protocol_of
 from training.loop import STOPPING_METRIC
 from training.models import ModelEntry, model_entry

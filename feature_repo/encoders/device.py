@@ -1,4 +1,4 @@
-"""Which device the networks compute on, and how, so that equal input gives equal vectors."""
+"""Which device torch computes on, and how, so that equal input gives equal vectors; training and serving ask here."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,15 +11,15 @@ from contracts.settings import Settings
 __all__ = ["exact_inference", "prepare_torch", "resolve_device"]
 
 
-def resolve_device(name: str) -> str:
+def resolve_device(name: str) -> torch.device:
     """The device of a name: ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises:
-        BadInput: The device is not there.
+        BadInput: The name is none that torch knows, or the device is not there.
     """
     count = torch.cuda.device_count()
     if name == "auto":
-        return "cuda" if count else "cpu"
+        return torch.device("cuda" if count else "cpu")
     here = ["cpu", *(["cuda"] if count else []), *(f"cuda:{number}" for number in range(count))]
     if name not in here:
         raise BadInput(
@@ -28,10 +28,10 @@ def resolve_device(name: str) -> str:
             expected=f"auto or one of {', '.join(here)}",
             next_step="set BACKBEAT_DEVICE to one of them",
         )
-    return name
+    return torch.device(name)
 
 
-def prepare_torch(settings: Settings) -> str:
+def prepare_torch(settings: Settings) -> torch.device:
     """Set the number of CPU threads and return the device that the settings ask for.
 
     Raises:

@@ -38,7 +38,7 @@ def sentence_encoder(device: str, source: str) -> EncodeTexts:
         from feature_repo.encoders.encoding import EncoderOptions
         from feature_repo.encoders.registry import ENCODERS
 
-        encoding = ENCODERS[_ENCODER].build(EncoderOptions(device=resolve_device(device), batch=_BATCH))
+        encoding = ENCODERS[_ENCODER].build(EncoderOptions(device=str(resolve_device(device)), batch=_BATCH))
         return encode_texts(encoding, ids, texts, source)
 
     return encode

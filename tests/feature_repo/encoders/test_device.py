@@ -3,7 +3,7 @@ import torch
 
 from contracts.errors import BadInput
 from contracts.settings import load_settings
-from training.device import prepare_torch, resolve_device
+from feature_repo.encoders.device import prepare_torch, resolve_device
 
 
 def test_auto_takes_cuda_where_there_is_one() -> None:
