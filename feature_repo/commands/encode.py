@@ -16,7 +16,9 @@ def encode(
     encoder: Annotated[str, typer.Argument(help="Name of the encoder, e.g. resnet50, vggish, sentence-bert.")],
     entity: Annotated[str | None, typer.Option(help="video, post or music (default: the encoder's first).")] = None,
     weights: Annotated[str | None, typer.Option(help="File with the weights, or hub:OWNER/NAME[@REVISION].")] = None,
-    frames: Annotated[int | None, typer.Option(min=1, help="Uniform frames of a video.")] = None,
+    frames: Annotated[
+        int | None, typer.Option(min=1, help="Uniform frames of a video, for encoders of images.")
+    ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Items that are encoded at once.")] = 16,
     device: Annotated[str | None, typer.Option(help="Torch device (default: BACKBEAT_DEVICE).")] = None,
     available_from: Annotated[

@@ -134,7 +134,9 @@ def ingest_simulate(
         float | None, typer.Option(help="Factor for the preset's sizes (default: 1; amae 0.01, bgm 0.2).")
     ] = None,
     media: Annotated[bool, typer.Option("--media", help="Write clips, sound, images and texts as well.")] = False,
-    media_items: Annotated[int, typer.Option(help="Videos, music and posts that have files, the first of each.")] = 100,
+    media_items: Annotated[
+        int | None, typer.Option(help="Videos, music and posts that have files, the first of each (default: 100).")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal data.")] = 7,
     home: HomeOption = None,
     as_json: JsonOption = False,
@@ -144,10 +146,18 @@ def ingest_simulate(
     Example: `backbeat ingest simulate --users 5000 --seed 1`
     """
     from contracts.console import progress
+    from contracts.errors import BadInput
     from contracts.home import Home
     from contracts.settings import load_settings
     from feature_repo.simulator import generate, media_of, plan_of
 
+    if media_items is not None and not media:
+        raise BadInput(
+            "option --media-items",
+            found=f"{media_items} without --media",
+            expected="--media beside it",
+            next_step="add --media to write files, or leave --media-items out",
+        )
     plan = plan_of(
         preset, scale, users=users, videos=videos, music=music, posts=posts, listens=listens, events=events,
         follows=follows, days=days, late=late, least_videos=least_videos, least_events=least_events,
@@ -155,7 +165,7 @@ def ingest_simulate(
         post_video=post_video, seed=seed,
     )  # fmt: skip
     place = Home.open(load_settings(home=home))
-    files = media_of(plan, place.root / "media", media_items) if media else None
+    files = media_of(plan, place.root / "media", 100 if media_items is None else media_items) if media else None
     raw, write_media = generate(plan, files)
 
     def write_files() -> None:

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
+from typing import NoReturn
 
 import torch
 from torch import nn
@@ -16,6 +18,7 @@ HUB = "hub:"
 
 _FILE = "model.safetensors"
 _REVISION_DIGITS = 16
+_EXPECTED = "a whole .safetensors file, or a state dict of tensors saved by torch"
 
 
 def locate_weights(weights: str | None, encoder: str) -> Path:
@@ -127,11 +130,15 @@ def _read(path: Path) -> Mapping[str, torch.Tensor]:
 
             return dict(load_file(path))
         state = torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:  # torch's text advises to unpickle whatever is in the file
+        _refuse(
+            path, "a file that cannot be read as tensors alone: damaged, or with other objects in it", _EXPECTED, error
+        )
     except Exception as error:  # damaged files fail in as many ways as there are bytes
         raise BadInput(
             f"weights {path}",
             found=f"a file that cannot be read ({_first_line(error)})",
-            expected="a whole .safetensors file, or a state dict of tensors saved by torch",
+            expected=_EXPECTED,
             next_step="fetch it again",
         ) from error
     if not isinstance(state, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
@@ -143,5 +150,7 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
-def _refuse(path: Path, found: str, expected: str) -> None:
-    raise BadInput(f"weights {path}", found=found, expected=expected, next_step="give this encoder's published weights")
+def _refuse(path: Path, found: str, expected: str, cause: Exception | None = None) -> NoReturn:
+    raise BadInput(
+        f"weights {path}", found=found, expected=expected, next_step="give this encoder's published weights"
+    ) from cause

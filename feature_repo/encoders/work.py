@@ -71,6 +71,14 @@ class EncodeWork:
         """
         encoder, kind = encoder_for(name, entity)
         Items(home, current_snapshot(home), kind, encoder)
+        if options.frames is not None and (encoder.source != "images" or kind != "video"):
+            always = encoder.source == "images"
+            raise BadInput(
+                f"option --frames of {name}",
+                found=str(options.frames),
+                expected="none: a post's clip is three screenshots" if always else f"none: it reads {encoder.source}",
+                next_step="leave it out, or name --entity video" if always else "leave it out",
+            )
         if encoder.fills and options.available_from is not None:
             raise BadInput(
                 f"option --available-from of {name}",
@@ -145,7 +153,7 @@ def options_for(
                 next_step="correct it",
             ) from None
     threads = settings.threads or os.cpu_count() or 1
-    return EncoderOptions(weights, prepare_torch(settings), frames, batch, threads, known_from)
+    return EncoderOptions(weights, str(prepare_torch(settings)), frames, batch, threads, known_from)
 
 
 def _absolute(weights: str) -> str:

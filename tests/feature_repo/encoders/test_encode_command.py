@@ -110,6 +110,14 @@ def test_options_that_cannot_be(world: Home) -> None:
         run(world, "encode", "grey", "--device", "cuda:77")
     with pytest.raises(NotFound, match="weights of vgg16: found none given"):
         run(world, "encode", "vgg16")
+    with pytest.raises(
+        BadInput, match=r"option --frames of grey: found 3; expected none: a post's clip .*--entity video"
+    ):
+        run(world, "encode", "grey", "--entity", "post", "--frames", "3")
+    for encoder, entity, source in (("vggish", "video", "audio"), ("handcrafted-text", "post", "text")):
+        told = f"option --frames of {encoder}: found 3; expected none: it reads {source}. Next: leave it out$"
+        with pytest.raises(BadInput, match=told):
+            run(world, "encode", encoder, "--entity", entity, "--frames", "3")
 
 
 def test_the_program_encodes_with_the_published_network(world: Home, tmp_path: Path) -> None:

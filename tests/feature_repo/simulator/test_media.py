@@ -188,6 +188,7 @@ def test_the_command_with_media(home: Home) -> None:
 def test_bad_options_leave_no_home(home: Home, plan: Plan, tmp_path: Path) -> None:
     for options, message in (
         (("--media", "--media-items", "0"), "option --media-items: found 0; expected 1 to 100,000"),
+        (("--media-items", "5"), "option --media-items: found 5 without --media; expected --media beside it"),
         (("--preset", "douyin"), "found no preset of that name"),
         (("--late", "0.9"), "option --late: found 0.9"),
         (("--post-images", "5"), "option --post-images: found 5.0"),
