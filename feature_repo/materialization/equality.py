@@ -28,9 +28,10 @@ def unequal(ours: pa.Array | pa.ChunkedArray, theirs: pa.Array | pa.ChunkedArray
     different |= lengths != found
     rows = np.flatnonzero(~different & (lengths > 0))
     if len(rows):
-        chosen = pa.array(rows)
-        inner = unequal(ours.take(chosen).flatten(), theirs.take(chosen).flatten())
-        different[np.repeat(rows, lengths[rows])[inner]] = True
+        if len(rows) < len(ours):
+            ours, theirs = ours.take(pa.array(rows)), theirs.take(pa.array(rows))
+        inner = np.flatnonzero(unequal(ours.flatten(), theirs.flatten()))
+        different[rows[np.searchsorted(np.cumsum(lengths[rows]), inner, side="right")]] = True
     return different
 
 
