@@ -105,7 +105,7 @@ def ingest_tables(
     raw = read()
     rows = {table: content.num_rows for table, content in raw.tables.items()}
     document = {"dataset": raw.dataset, "problems": [], "tables": rows, "split": raw.split.model_dump(mode="json")}
-    sizes = "\n".join(f"  {table:<20} {count:>12,} rows" for table, count in rows.items())
+    sizes = "\n".join(f"  {table:<34} {count:>12,} rows" for table, count in rows.items())
     emit(document, as_json=as_json, text=f"{path}: nothing wrong\n{sizes}")
 
 
@@ -205,8 +205,8 @@ def _ingest(
         "split": snapshot.split.model_dump(mode="json"),
         **({"facts": facts} if facts else {}),
     }
-    sizes = "\n".join(f"  {name:<20} {count:>12,} rows" for name, count in rows.items())
-    said = "\n".join(f"  {name:<20} {value}" for name, value in _flat(facts))
+    sizes = "\n".join(f"  {name:<34} {count:>12,} rows" for name, count in rows.items())
+    said = "\n".join(f"  {name:<34} {value}" for name, value in _flat(facts))
     heading = f"snapshot {snapshot.id} ({snapshot.dataset}): {document['outcome']}"
     emit(document, as_json=as_json, text=f"{heading}\n{sizes}\n{said}")
 
