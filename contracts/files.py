@@ -69,9 +69,18 @@ def _full_disk_named(target: Path) -> Iterator[None]:
         raise full from error
 
 
+def _make_durable(path: Path) -> None:
+    """Have the disk keep a file, or the names in a directory, before anybody relies on it."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 @contextmanager
 def directory_written_whole(target: Path) -> Iterator[Path]:
-    """Yield an empty sibling directory that becomes ``target`` on success and vanishes on any failure.
+    """Yield an empty sibling directory that becomes ``target``, durably, on success and vanishes on any failure.
 
     Raises:
         StorageFull: The disk ran out of space.
@@ -85,7 +94,10 @@ def directory_written_whole(target: Path) -> Iterator[Path]:
             yield scratch
             if target.exists():
                 raise FileExistsError(target)
+            for path in (*(path for path in scratch.rglob("*") if path.is_file()), scratch):
+                _make_durable(path)
             scratch.rename(target)
+            _make_durable(target.parent)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

@@ -16,6 +16,7 @@ _FEATURES = (
     "historical.py",
     "services.py",
     "stores/asof.py",
+    "stores/join.py",
     "stores/search.py",
     "views/*.py",
 )

@@ -116,8 +116,8 @@ def split_summary(events: pa.Table, key: str, split: SplitInstants) -> pd.DataFr
     Returns:
         One row each for ``train``, ``validation`` and ``test``: columns ``part``, ``events``, ``users``, ``items``.
     """
-    facts: pd.DataFrame = events.select(["user_id", key, "event_time"]).to_pandas()
-    time = facts["event_time"]
+    facts: pd.DataFrame = events.select(["user_id", key, "event_time", "ingested_at"]).to_pandas()
+    time = facts[["event_time", "ingested_at"]].max(axis=1)  # an event counts in the part in which it arrived
     conditions = [time < pd.Timestamp(split.train_until), time < pd.Timestamp(split.validation_until)]
     facts["part"] = np.select(conditions, ["train", "validation"], "test")
     counted = facts.groupby("part").agg(
