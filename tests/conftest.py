@@ -2,7 +2,9 @@
 
 import os
 import pickle
+import uuid
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -81,6 +83,48 @@ def public_data() -> Path:
     if not (path / "tiktok" / "trnMat.pkl").is_file():
         pytest.skip(f"no public data at {path}; set BACKBEAT_TEST_DATA")
     return path
+
+
+POSTGRES, REDIS = "127.0.0.1:5432", "127.0.0.1:6379"
+
+
+def _absent(what: str, error: Exception) -> None:
+    if os.environ.get("CI"):
+        pytest.fail(f"{what} must run: {error}")
+    pytest.skip(f"no {what}")
+
+
+@pytest.fixture(scope="session")
+def redis_address() -> str:
+    """Address of a Redis server; a test takes keys of its own."""
+    redis = pytest.importorskip("redis")
+    try:
+        redis.Redis.from_url(f"redis://{REDIS}").ping()
+    except redis.ConnectionError as error:
+        _absent(f"Redis on {REDIS}", error)
+    return REDIS
+
+
+@pytest.fixture(scope="session")
+def new_postgres() -> Callable[[], AbstractContextManager[str]]:
+    """Makes a Postgres database for as long as a block lasts: ``with new_postgres() as url``."""
+
+    @contextmanager
+    def new() -> Iterator[str]:
+        psycopg = pytest.importorskip("psycopg")
+        host, port = POSTGRES.split(":")
+        name = f"backbeat_test_{uuid.uuid4().hex[:12]}"
+        administrator = {"host": host, "port": port, "user": "postgres", "sslmode": "disable", "autocommit": True}
+        try:
+            with psycopg.connect(dbname="postgres", **administrator) as connection:
+                connection.execute(f"CREATE DATABASE {name}")
+        except psycopg.OperationalError as error:
+            _absent(f"Postgres on {POSTGRES}", error)
+        yield f"postgresql+psycopg://postgres@{POSTGRES}/{name}?sslmode=disable"
+        with psycopg.connect(dbname="postgres", **administrator) as connection:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    return new
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import threading
-import uuid
 from collections.abc import Iterator
 from itertools import product
 from typing import Any
@@ -41,8 +40,6 @@ from contracts.jobs import (
 from contracts.platform import JobLockRow, JobRow, PlatformBase
 from contracts.settings import Settings, load_settings
 
-POSTGRES = "127.0.0.1:5432"
-
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.service)])
 def platform(request: pytest.FixtureRequest, home: Home) -> Iterator[Settings]:
@@ -50,21 +47,8 @@ def platform(request: pytest.FixtureRequest, home: Home) -> Iterator[Settings]:
     if request.param == "sqlite":
         yield load_settings(home=home.root)
         return
-    psycopg = pytest.importorskip("psycopg")
-    name = f"backbeat_jobs_{uuid.uuid4().hex[:12]}"
-    host, port = POSTGRES.split(":")
-    administrator = {"host": host, "port": port, "user": "postgres", "sslmode": "disable", "autocommit": True}
-    try:
-        with psycopg.connect(dbname="postgres", **administrator) as connection:
-            connection.execute(f"CREATE DATABASE {name}")
-    except psycopg.OperationalError as error:
-        if os.environ.get("CI"):
-            pytest.fail(f"Postgres must run on {POSTGRES}: {error}")
-        pytest.skip(f"no Postgres on {POSTGRES}")
-    url = f"postgresql+psycopg://postgres@{POSTGRES}/{name}?sslmode=disable"
-    yield load_settings(home=home.root, profile="production", database_url=url)
-    with psycopg.connect(dbname="postgres", **administrator) as connection:
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    with request.getfixturevalue("new_postgres")() as url:
+        yield load_settings(home=home.root, profile="production", database_url=url)
 
 
 @pytest.fixture

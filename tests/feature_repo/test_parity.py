@@ -1,9 +1,9 @@
 """The same request offline and online gives the same values: every view of the catalogue, on every profile."""
 
-import os
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -33,7 +33,6 @@ from feature_repo.views.moments import MOMENT_FAMILIES, MomentView, moment_views
 
 DAY, US = timedelta(days=1), timedelta(microseconds=1)
 TABLES = {"user_id": "users", "video_id": "videos", "music_id": "music"}
-POSTGRES, REDIS = "127.0.0.1:5432", "127.0.0.1:6379"
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,11 @@ def world(
     if request.param == "production":
         url = request.getfixturevalue("postgres_of_parity")
         settings = load_settings(
-            home=root, profile="production", database_url=url, feast_registry_url=url, redis_url=REDIS
+            home=root,
+            profile="production",
+            database_url=url,
+            feast_registry_url=url,
+            redis_url=request.getfixturevalue("redis_address"),
         )
     else:
         settings = load_settings(home=root, device="cpu")
@@ -108,23 +111,9 @@ def world(
 
 
 @pytest.fixture(scope="module")
-def postgres_of_parity() -> Iterator[str]:
-    psycopg = pytest.importorskip("psycopg")
-    redis = pytest.importorskip("redis")
-    host, port = POSTGRES.split(":")
-    name = f"backbeat_parity_{uuid.uuid4().hex[:12]}"
-    administrator = {"host": host, "port": port, "user": "postgres", "sslmode": "disable", "autocommit": True}
-    try:
-        redis.Redis.from_url(f"redis://{REDIS}").ping()
-        with psycopg.connect(dbname="postgres", **administrator) as connection:
-            connection.execute(f"CREATE DATABASE {name}")
-    except (redis.ConnectionError, psycopg.OperationalError) as error:
-        if os.environ.get("CI"):
-            pytest.fail(f"Redis and Postgres must run on {REDIS} and {POSTGRES}: {error}")
-        pytest.skip(f"no Redis and Postgres on {REDIS} and {POSTGRES}")
-    yield f"postgresql+psycopg://postgres@{POSTGRES}/{name}?sslmode=disable"
-    with psycopg.connect(dbname="postgres", **administrator) as connection:
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+def postgres_of_parity(new_postgres: Callable[[], AbstractContextManager[str]]) -> Iterator[str]:
+    with new_postgres() as url:
+        yield url
 
 
 @pytest.mark.parametrize("family", [*FAMILIES, *MOMENT_FAMILIES])

@@ -1,8 +1,8 @@
 """The same features on Postgres and Redis, in a database and under a project of this test's own."""
 
-import os
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -22,30 +22,19 @@ from feature_repo.store import open_store, project_name
 
 pytestmark = pytest.mark.service
 
-POSTGRES, REDIS = "127.0.0.1:5432", "127.0.0.1:6379"
-
 
 @pytest.fixture
-def production(tmp_path: Path) -> Iterator[Settings]:
-    psycopg = pytest.importorskip("psycopg")
-    redis = pytest.importorskip("redis")
-    host, port = POSTGRES.split(":")
-    name = f"backbeat_test_{uuid.uuid4().hex[:12]}"
-    administrator = {"host": host, "port": port, "user": "postgres", "sslmode": "disable", "autocommit": True}
-    try:
-        redis.Redis.from_url(f"redis://{REDIS}").ping()
-        with psycopg.connect(dbname="postgres", **administrator) as connection:
-            connection.execute(f"CREATE DATABASE {name}")
-    except (redis.ConnectionError, psycopg.OperationalError) as error:
-        if os.environ.get("CI"):
-            pytest.fail(f"Redis and Postgres must run on {REDIS} and {POSTGRES}: {error}")
-        pytest.skip(f"no Redis and Postgres on {REDIS} and {POSTGRES}")
-    url = f"postgresql+psycopg://postgres@{POSTGRES}/{name}?sslmode=disable"
-    yield load_settings(
-        home=tmp_path / "home", profile="production", database_url=url, feast_registry_url=url, redis_url=REDIS
-    )
-    with psycopg.connect(dbname="postgres", **administrator) as connection:
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+def production(
+    tmp_path: Path, redis_address: str, new_postgres: Callable[[], AbstractContextManager[str]]
+) -> Iterator[Settings]:
+    with new_postgres() as url:
+        yield load_settings(
+            home=tmp_path / "home",
+            profile="production",
+            database_url=url,
+            feast_registry_url=url,
+            redis_url=redis_address,
+        )
 
 
 def test_the_road_on_servers(production: Settings, passed: Callable[..., None]) -> None:
@@ -54,7 +43,7 @@ def test_the_road_on_servers(production: Settings, passed: Callable[..., None]) 
     home = Home.open(production)
     raw = simulate(users=30, videos=60, days=5, seed=uuid.uuid4().int % 2**32, events=300)
     database = Database(production, home)
-    client = redis.Redis.from_url(f"redis://{REDIS}")
+    client = redis.Redis.from_url(f"redis://{production.redis_url.get_secret_value()}")
     with home.writing("test"):
         snapshot, _ = write_snapshot(home, raw)
         try:

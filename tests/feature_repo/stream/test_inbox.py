@@ -1,6 +1,5 @@
 """What waits for the consumer is handed out until it is confirmed, by either kind of inbox."""
 
-import os
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -28,19 +27,12 @@ def batch_of(*users: str, batch_id: str | None = None) -> Batch:
 
 
 @pytest.fixture
-def redis_stream() -> Iterator[str]:
+def redis_stream(redis_address: str) -> Iterator[str]:
     import redis
 
     stream = f"backbeat-test:{uuid.uuid4().hex}"
-    client = redis.Redis.from_url(f"redis://{REDIS}")
-    try:
-        client.ping()
-    except redis.ConnectionError as error:
-        if os.environ.get("CI"):
-            pytest.fail(f"Redis must run on {REDIS}: {error}")
-        pytest.skip(f"no Redis on {REDIS}")
     yield stream
-    client.delete(stream)
+    redis.Redis.from_url(f"redis://{redis_address}").delete(stream)
 
 
 @pytest.fixture(params=["directory", pytest.param("redis", marks=pytest.mark.service)])
