@@ -124,6 +124,7 @@ class Workshop:
         text = text.replace(f"{self.root}/", "").strip().rpartition("\n")[2]
         text = re.sub(r"[0-9a-f]{32}", "RUN", text)
         text = re.sub(r"[\d,]+ MiB free", "N MiB free", text)
+        text = re.sub(r"at least [\d.]+ [MG]iB", "at least N MiB", text)
         text = re.sub(r"process \d+, since \S+", "process N, since TIME", text)
         return re.sub(r"SHA-256 \w+…", "SHA-256 …", text)
 

@@ -43,12 +43,12 @@ def run(ready: tuple[Settings, Home]) -> Any:
 
 def test_a_job_from_the_queue_to_its_end(run: Any, tables: Database) -> None:
     assert "no jobs yet" in run("jobs")
-    queued = run("materialize", "--queue", "--view", "user_profile", "--memory", "1GiB", as_json=True)
+    queued = run("materialize", "--queue", "--view", "user_profile", "--memory", "8GiB", as_json=True)
     job = queued["job"]["id"]
     assert (queued["outcome"], queued["views"], queued["job"]["parameters"]["memory"]) == (
         "queued",
         ["user_profile"],
-        2**30,
+        2**33,
     )
     assert f"job {job}  queued" in run("jobs", job[:5])
     assert "`backbeat features work --once` does it" in run("jobs", job)

@@ -137,14 +137,14 @@ def test_views_that_are_not_there(ready: Ready, template: Home) -> None:
 
 
 def test_too_little_memory_and_the_same_command_with_more(ready: Ready, tables: Database) -> None:
-    with pytest.raises(BadInput, match=r"option --memory: found 10 MiB; expected at least .* MiB"):
+    with pytest.raises(BadInput, match=r"option --memory: found 10 MiB; expected at least .* [MG]iB"):
         materialize(*ready, views=VIEWS, memory=10 * 2**20)
     job = latest_job(tables, JOB_KIND)
     assert job is not None
     assert job.state == "failed"
-    done = materialize(*ready, views=VIEWS, memory=2**31, seed=7)
+    done = materialize(*ready, views=VIEWS, memory=2**33, seed=7)
     assert (done["outcome"], done["job"]["id"], done["job"]["attempts"]) == ("materialized", job.id, 2)
-    assert done["job"]["parameters"] == job.parameters | {"memory": 2**31, "seed": 7}
+    assert done["job"]["parameters"] == job.parameters | {"memory": 2**33, "seed": 7}
 
 
 def test_a_view_named_twice_is_one(ready: Ready) -> None:

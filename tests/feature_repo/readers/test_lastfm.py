@@ -144,6 +144,6 @@ def test_the_command(directory: Path, tmp_path: Path) -> None:
     shown = CliRunner().invoke(ingest, arguments)
     assert shown.exit_code == 0, shown.output
     assert "(friends): created" in shown.stdout
-    assert "validation           3" in shown.stdout
+    assert "validation                         3" in shown.stdout
     document = json.loads(CliRunner().invoke(ingest, [*arguments, "--json"]).stdout)
     assert (document["outcome"], document["facts"]["seed"], document["tables"]["edges"]) == ("unchanged", 3, 4)
