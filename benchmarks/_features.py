@@ -31,6 +31,7 @@ with quietly():
 __all__ = [
     "DAY",
     "START",
+    "as_plain_feast",
     "duckdb_join",
     "feature_store",
     "materialized",
@@ -97,6 +98,21 @@ def feature_store(
     finally:
         with quietly():
             store.teardown()
+
+
+def as_plain_feast(store: FeatureStore, online: dict[str, Any]) -> FeatureStore:
+    """The same project and the same data, read by a store of Feast's own."""
+    config = store.config
+    with quietly():
+        return FeatureStore(
+            config=RepoConfig(
+                project=config.project,
+                provider="local",
+                registry={"registry_type": "file", "path": config.registry.path},
+                online_store=online,
+                entity_key_serialization_version=3,
+            )
+        )
 
 
 def materialized(store: FeatureStore) -> None:
