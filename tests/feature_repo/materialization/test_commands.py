@@ -61,7 +61,7 @@ def test_a_job_from_the_queue_to_its_end(run: Any, tables: Database) -> None:
     assert (told["state"], told["rows"], told["done"]) == ("done", 60, told["total"])
     assert run("jobs", as_json=True) == {"jobs": [told]}
     text = run("jobs", job)
-    for words in (f"job {job}  done", "60 rows", "MiB at most", "attempt 1", "60 compared with offline"):
+    for words in (f"job {job}  done", "60 rows", "iB at most", "attempt 1", "60 compared with offline"):
         assert words in text
     assert f"{job}  done" in run("jobs")
     assert run("jobs").rstrip().endswith("  materialize: user_profile")
