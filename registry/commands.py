@@ -12,8 +12,6 @@ from contracts.surfaces import VIDEO_FEED
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from contracts.home import Home
-    from contracts.settings import Settings
     from registry.promotion import Promotion
     from registry.store import ModelVersion
 
@@ -38,9 +36,10 @@ def list_versions(
     surface: SurfaceOption = VIDEO_FEED, home: HomeOption = None, as_json: JsonOption = False
 ) -> dict[str, Any]:
     """List the versions of a surface, newest first. Example: `backbeat models list`"""
+    from contracts.opening import open_home
     from registry.store import ModelStore
 
-    settings, place = _opened(home)
+    settings, place = open_home(home)
     versions = ModelStore(settings, place).versions(surface)
     document = {"surface": surface, "versions": [_version_document(version) for version in versions]}
     emit(document, as_json=as_json, text=_table(versions))
@@ -52,9 +51,10 @@ def show(
     version: VersionArgument, surface: SurfaceOption = VIDEO_FEED, home: HomeOption = None, as_json: JsonOption = False
 ) -> dict[str, Any]:
     """Show one version with its tags and metrics. Example: `backbeat models show champion`"""
+    from contracts.opening import open_home
     from registry.store import ModelStore
 
-    settings, place = _opened(home)
+    settings, place = open_home(home)
     found = ModelStore(settings, place).get(surface, version)
     document = _version_document(found)
     facts = [
@@ -83,9 +83,10 @@ def promote(
 
     Example: `backbeat models promote best --to champion --reason "highest validation recall"`
     """
+    from contracts.opening import open_home
     from registry import promotion
 
-    settings, place = _opened(home)
+    settings, place = open_home(home)
     typed = shlex.join(["backbeat", "models", "promote", version, "--to", to, "--reason", reason])
     with place.writing(typed):
         done = promotion.promote(settings, place, surface, version, to, reason, _actor())
@@ -104,9 +105,10 @@ def retire(
 
     Example: `backbeat models retire champion --reason "its package is lost"`
     """
+    from contracts.opening import open_home
     from registry import promotion
 
-    settings, place = _opened(home)
+    settings, place = open_home(home)
     with place.writing(shlex.join(["backbeat", "models", "retire", version, "--reason", reason])):
         done = promotion.retire(settings, place, surface, version, reason, _actor())
     return _said(done, as_json)
@@ -120,9 +122,10 @@ def rollback(
 
     Example: `backbeat models rollback --reason "complaints since Tuesday"`
     """
+    from contracts.opening import open_home
     from registry import promotion
 
-    settings, place = _opened(home)
+    settings, place = open_home(home)
     with place.writing(shlex.join(["backbeat", "models", "rollback", "--reason", reason])):
         done = promotion.rollback(settings, place, surface, reason, _actor())
     return _said(done, as_json)
@@ -136,9 +139,10 @@ def audit(
     as_json: JsonOption = False,
 ) -> dict[str, Any]:
     """Show who moved what, when and why, refused attempts included. Example: `backbeat models audit`"""
+    from contracts.opening import open_home
     from registry.promotion import audit_log
 
-    settings, place = _opened(home)
+    settings, place = open_home(home)
     rows = audit_log(settings, place, surface, limit)
     lines = []
     for row in rows:
@@ -151,16 +155,6 @@ def audit(
     document = {"surface": surface, "audit": rows}
     emit(document, as_json=as_json, text="\n".join(lines) or f"No move of {surface} yet.")
     return document
-
-
-def _opened(home: HomeOption) -> "tuple[Settings, Home]":
-    from contracts.home import Home
-    from contracts.settings import load_settings
-
-    settings = load_settings(home=home)
-    place = Home.open(settings)
-    place.require()
-    return settings, place
 
 
 def _actor() -> str:

@@ -20,16 +20,6 @@ shadow = typer.Typer(name="shadow", help="Compare the shadow version with the ch
 UrlOption = Annotated[str | None, typer.Option(help="Address of a running service.")]
 
 
-def _open(home: HomeOption) -> "tuple[Settings, Home]":
-    from contracts.home import Home
-    from contracts.settings import load_settings
-
-    settings = load_settings(home=home)
-    place = Home.open(settings)
-    place.require()
-    return settings, place
-
-
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to bind (default: BACKBEAT_SERVE_HOST).")] = None,
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port (default: BACKBEAT_SERVE_PORT).")] = None,
@@ -42,10 +32,11 @@ def serve(
     `curl -d '{"user_id": "u1", "k": 5}' http://127.0.0.1:3000/recommend`
     """
     from contracts.console import emit, note
+    from contracts.opening import open_home
     from serving.replay import service_status
     from serving.server import Server, announced
 
-    settings, place = _open(home)
+    settings, place = open_home(home)
     _holders(settings, place)  # without a champion, say so before anything heavy starts
     server = Server(settings, place, host or settings.serve_host, port or settings.serve_port)
     with server, announced(place, server.url):
@@ -91,10 +82,11 @@ def replay(
     Example: `backbeat shadow replay --requests 500`
     """
     from contracts.console import emit, note
+    from contracts.opening import open_home
     from serving.replay import replay as send
     from serving.server import Server, free_port
 
-    settings, place = _open(home)
+    settings, place = open_home(home)
     address = url or _current_service(place, *_holders(settings, place))
     if address is not None:
         result = send(place, address, requests, k, seed).as_dict()
@@ -155,9 +147,10 @@ def report(
     from contracts.console import emit, note
     from contracts.database import Database
     from contracts.errors import NotFound
+    from contracts.opening import open_home
     from serving.comparison import compare, store_comparison
 
-    settings, place = _open(home)
+    settings, place = open_home(home)
     champion, aside = _holders(settings, place)
     if aside is None:
         document = {"surface": VIDEO_FEED, "champion": champion, "shadow": None, f"overlap@{k}": None}
@@ -236,11 +229,12 @@ def status(home: HomeOption = None, as_json: JsonOption = False) -> dict[str, An
     """
     from contracts.console import emit
     from contracts.database import Database
+    from contracts.opening import open_home
     from serving.comparison import latest_comparison
     from serving.replay import service_status
     from serving.server import running_server
 
-    settings, place = _open(home)
+    settings, place = open_home(home)
     champion, aside = _holders(settings, place)
     address = running_server(place)
     with closing(Database(settings, place)) as database:

@@ -80,14 +80,11 @@ def experiment(
 ) -> dict[str, Any]:
     """Train a model once per seed, report mean and deviation. Example: `backbeat experiment lightgcn-tiktok`"""
     from contracts.console import emit
-    from contracts.home import Home
-    from contracts.settings import load_settings
+    from contracts.opening import open_home
     from training.experiments import run_experiment
 
     numbers = _numbers(seeds)
-    settings = load_settings(home=home)
-    place = Home.open(settings)
-    place.require()
+    settings, place = open_home(home)
     with place.writing(f"backbeat experiment {name}"):
         rows = run_experiment(settings, place, name, numbers, docs, force=force)
     document = {"experiment": name, "rows": rows}

@@ -26,13 +26,10 @@ def run(
 
     Exit code 3 when a suite fails. Example: `backbeat validate run`
     """
-    from contracts.home import Home
-    from contracts.settings import load_settings
+    from contracts.opening import open_home
     from validation.run import validate_snapshot
 
-    settings = load_settings(home=home)
-    place = Home.open(settings)
-    place.require()
+    settings, place = open_home(home)
     with place.writing("backbeat validate run"):
         report = validate_snapshot(settings, place, force=force)
     if not report.success:

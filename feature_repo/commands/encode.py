@@ -31,14 +31,11 @@ def encode(
 ) -> None:
     """Encode what is not encoded yet. Example: `backbeat features encode resnet50 --weights resnet50.pth`"""
     from contracts.database import Database
-    from contracts.home import Home
-    from contracts.settings import load_settings
+    from contracts.opening import open_home
     from feature_repo.encoders.encode import encode_snapshot
     from feature_repo.encoders.work import encoder_for, options_for
 
-    settings = load_settings(home=home, device=device)
-    place = Home.open(settings)
-    place.require()
+    settings, place = open_home(home, device=device)
     encoder_for(encoder, entity)
     on_ray = on == "ray"
     options = options_for(settings, weights, frames, batch, available_from, on_ray=on_ray)
@@ -76,12 +73,10 @@ def use(
 ) -> None:
     """Put another revision of embeddings in use. Example: `backbeat features use visual 1a2b3c4d`"""
     from contracts.console import emit
-    from contracts.home import Home
-    from contracts.settings import load_settings
+    from contracts.opening import open_home
     from feature_repo.encoders.revisions import use_revision
 
-    place = Home.open(load_settings(home=home))
-    place.require()
+    _, place = open_home(home)
     with place.writing(f"backbeat features use {name} {digest}"):
         snapshot, after, before = use_revision(place, name, digest)
     document = {

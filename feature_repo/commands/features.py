@@ -16,13 +16,10 @@ features = typer.Typer(help="Define, compute and publish features with Feast.", 
 def features_apply(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Define the current snapshot's features and compute the derived ones. Example: `backbeat features apply`"""
     from contracts.console import emit
-    from contracts.home import Home
-    from contracts.settings import load_settings
+    from contracts.opening import open_home
     from feature_repo.apply import apply_features
 
-    settings = load_settings(home=home)
-    place = Home.open(settings)
-    place.require()
+    settings, place = open_home(home)
     with place.writing("backbeat features apply"):
         summary = apply_features(settings, place)
     emit(
@@ -54,8 +51,7 @@ def features_materialize(
     from contracts import clock
     from contracts.console import emit
     from contracts.errors import BadInput
-    from contracts.home import Home
-    from contracts.settings import load_settings
+    from contracts.opening import open_home
     from feature_repo import materialize
     from feature_repo.commands.jobs import materialization_text
     from feature_repo.materialization.memory import parse_memory
@@ -68,9 +64,7 @@ def features_materialize(
             next_step="run it with `--dry-run` first, then with `--queue`",
         )
     instant = None if until is None else clock.parse_instant(until, "option --until")
-    settings = load_settings(home=home)
-    place = Home.open(settings)
-    place.require()
+    settings, place = open_home(home)
     facts: dict[str, Any] = {"force": force, "views": view or None, "until": instant, "memory": parse_memory(memory)}
     if dry_run:
         summary = materialize.dry_run(settings, place, **facts)

@@ -37,14 +37,11 @@ def features_jobs(
     """List jobs with what they do and how far they are, or show one in full. Example: `backbeat features jobs`"""
     from contracts.console import emit
     from contracts.database import Database
-    from contracts.home import Home
     from contracts.jobs import find_job, list_jobs
-    from contracts.settings import load_settings
+    from contracts.opening import open_home
     from feature_repo.materialization.repeats import tell_jobs
 
-    settings = load_settings(home=home)
-    place = Home.open(settings)
-    place.require()
+    settings, place = open_home(home)
     database = Database(settings, place)
     try:
         if job is not None:
@@ -81,16 +78,13 @@ def features_resume(
     """Go on with a job that was paused, interrupted or has failed. Example: `backbeat features resume 3f2a`"""
     from contracts.console import emit
     from contracts.database import Database
-    from contracts.home import Home
     from contracts.jobs import describe_job, find_job, requeue_job
-    from contracts.settings import load_settings
+    from contracts.opening import open_home
     from feature_repo.commands.encode import show_encoded
     from feature_repo.encoders.encode import resume_encoding
     from feature_repo.materialization.worker import resume_job
 
-    settings = load_settings(home=home)
-    place = Home.open(settings)
-    place.require()
+    settings, place = open_home(home)
     if queue:
         database = Database(settings, place)
         try:
@@ -117,14 +111,11 @@ def features_work(
 ) -> None:
     """Do queued jobs until stopped. Example: `backbeat features work --once`"""
     from contracts.console import emit, note
-    from contracts.home import Home
     from contracts.jobs import JobState
-    from contracts.settings import load_settings
+    from contracts.opening import open_home
     from feature_repo.materialization.worker import work
 
-    settings = load_settings(home=home)
-    place = Home.open(settings)
-    place.require()
+    settings, place = open_home(home)
     if not once:
         note("waiting for jobs; Ctrl-C ends this worker and leaves the job at hand to be resumed")
     done = work(settings, place, once=once)
@@ -206,13 +197,10 @@ def _work_of(job: dict[str, Any]) -> str:
 def _ask(what: Any, job: str, home: Any, as_json: bool, asked: str) -> None:
     from contracts.console import emit
     from contracts.database import Database
-    from contracts.home import Home
     from contracts.jobs import JobState, describe_job, find_job
-    from contracts.settings import load_settings
+    from contracts.opening import open_home
 
-    settings = load_settings(home=home)
-    place = Home.open(settings)
-    place.require()
+    settings, place = open_home(home)
     database = Database(settings, place)
     try:
         state = what(database, job)

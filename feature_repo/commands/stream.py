@@ -26,13 +26,10 @@ def push(
 
     from contracts.console import emit
     from contracts.errors import NotFound
-    from contracts.home import Home
-    from contracts.settings import load_settings
+    from contracts.opening import open_home
     from feature_repo.stream.push import push_file, push_lines
 
-    settings = load_settings(home=home)
-    place = Home.open(settings)
-    place.require()
+    settings, place = open_home(home)
     file = Path(source)
     if source == "-":
         batch = push_lines(settings, place, table, sys.stdin.buffer, batch_id)
@@ -63,8 +60,7 @@ def consume(
 
     from contracts.console import emit, note
     from contracts.errors import ItemsSkipped
-    from contracts.home import Home
-    from contracts.settings import load_settings
+    from contracts.opening import open_home
     from feature_repo.stream.consumer import Consumer, Taken
 
     def tell(taken: Taken) -> None:
@@ -73,9 +69,7 @@ def consume(
         else:
             note("  waiting for rows; push some with `backbeat features push`")
 
-    settings = load_settings(home=home)
-    place = Home.open(settings)
-    place.require()
+    settings, place = open_home(home)
     consumer = Consumer(settings, place)
     with suppress(KeyboardInterrupt):
         consumer.run(once=once, told=None if as_json else tell)

@@ -28,16 +28,14 @@ def train_words(
     from contracts.clock import parse_instant
     from contracts.console import emit
     from contracts.errors import NotFound, unknown_name
-    from contracts.home import Home
-    from contracts.settings import load_settings
+    from contracts.opening import open_home
 
     columns = {"post": ("posts", "text"), "video": ("videos", "title")}
     if entity not in columns:
         raise unknown_name("entity with texts", entity, columns, next_step="give one of them as --entity")
     name, column = columns[entity]
     moment = None if until is None else parse_instant(until, "option --until")
-    place = Home.open(load_settings(home=home))
-    place.require()
+    _, place = open_home(home)
 
     from feature_repo.encoders.word2vec import require_new_directory
     from feature_repo.encoders.word_training import corpus_of, train_word_vectors
