@@ -1,22 +1,27 @@
 """The platform's own database: engine, sessions and migrations."""
 
+import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import Engine, create_engine, event, inspect, text
 from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import NullPool
 
 from contracts.addresses import database_url
 from contracts.errors import BadInput, HomeTooNew, ServiceUnavailable
+from contracts.files import writable
 from contracts.home import Home
 from contracts.settings import Settings
 
 __all__ = ["SCHEMA_REVISION", "Database"]
 
-SCHEMA_REVISION = "0002"
+SCHEMA_REVISION = "0003"
 """Newest migration in ``migrations/versions``; a test keeps the two equal."""
 
 
@@ -27,6 +32,31 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
     cursor.execute("PRAGMA busy_timeout=10000")
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()
+
+
+def _only_readable(path: Path) -> bool:
+    """Whether there is a database in a directory where SQLite can make none of the files that it keeps beside it."""
+    return path.is_file() and not writable(path.parent)
+
+
+def _reading(path: Path) -> Engine:
+    """An engine that only reads, and looks at the file anew for every session."""
+
+    def connect() -> sqlite3.Connection:
+        # A log beside it is that of somebody who has it open. Without one SQLite would make it, and cannot.
+        alone = "" if path.with_name(f"{path.name}-wal").exists() else "&immutable=1"
+        return sqlite3.connect(f"file:{quote(str(path))}?mode=ro{alone}", uri=True)
+
+    return create_engine(f"sqlite:///{path}", creator=connect, poolclass=NullPool)
+
+
+def _not_opened(engine: Engine, said: str) -> BadInput:
+    return BadInput(
+        f"database {engine.url.database}",
+        found=f"{said.strip().splitlines()[0]}, as user {os.geteuid()}",
+        expected="a file that this user may read, and may write where its tables are to be made or brought up to date",
+        next_step="run the command as the user who owns the home, or set BACKBEAT_HOME to another directory",
+    )
 
 
 class Database:
@@ -48,16 +78,20 @@ class Database:
         Raises:
             HomeTooNew: The schema is of a newer version.
             ServiceUnavailable: The server does not answer.
-            BadInput: What is there is no database of ours.
+            BadInput: What is there is no database of ours, or may not be opened.
         """
         if self._engine is None:
             engine = create_engine(self._url)
-            if engine.dialect.name == "sqlite":
+            if engine.dialect.name == "sqlite" and _only_readable(Path(str(engine.url.database))):
+                engine = _reading(Path(str(engine.url.database)))
+            elif engine.dialect.name == "sqlite":
                 Path(str(engine.url.database)).parent.mkdir(parents=True, exist_ok=True)
                 event.listen(engine, "connect", _prepare_sqlite)
             try:
                 self._migrate(engine)
             except OperationalError as error:
+                if engine.dialect.name == "sqlite":
+                    raise _not_opened(engine, str(error.orig)) from None
                 raise ServiceUnavailable(
                     f"database {engine.url.render_as_string(hide_password=True)}",
                     found=str(error.orig).strip().splitlines()[0],

@@ -26,7 +26,7 @@ class EmbeddingSpec(BaseModel):
     encoder: str
     """Name of the encoder, e.g. ``sentence-bert``."""
     revision: str
-    """Revision of its weights, or the hash of the published file."""
+    """Revision of its weights; ``published`` where the publisher of ready-made vectors names none."""
     preprocessing: str
     """How the raw media were prepared."""
     width: int = Field(ge=1)

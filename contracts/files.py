@@ -14,8 +14,11 @@ from contracts.errors import StorageFull
 __all__ = [
     "directory_written_whole",
     "file_sha256",
+    "file_stamp",
+    "file_state",
     "file_written_whole",
     "storage_full_in",
+    "writable",
     "write_bytes_whole",
     "write_text_whole",
 ]
@@ -25,6 +28,31 @@ def file_sha256(path: Path) -> str:
     """SHA-256 of a file's bytes, hexadecimal."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def file_stamp(path: Path) -> str:
+    """Tells a file from one that was written later: its size in bytes and when it was written.
+
+    Raises:
+        FileNotFoundError: There is none.
+    """
+    state = path.stat()
+    return f"{state.st_size}:{state.st_mtime_ns}"
+
+
+def file_state(path: Path) -> str:
+    """:func:`file_stamp`, and what no copy can be given: which file on the disk it is, and when that last changed.
+
+    Raises:
+        FileNotFoundError: There is none.
+    """
+    state = path.stat()
+    return f"{state.st_size}:{state.st_mtime_ns}:{state.st_ctime_ns}:{state.st_ino}"
+
+
+def writable(directory: Path) -> bool:
+    """Whether this process may make files in an existing directory."""
+    return os.access(directory, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def _says_full(error: BaseException) -> bool:

@@ -1,5 +1,6 @@
 """The home: the directory that holds all embedded state, its format number and its one writer."""
 
+import errno
 import json
 import os
 import shlex
@@ -13,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from contracts.clock import utc_now
 from contracts.errors import BadInput, HomeBusy, HomeTooNew, NotFound
-from contracts.files import write_text_whole
+from contracts.files import writable, write_text_whole
 from contracts.revision import library_versions
 from contracts.settings import Settings
 
@@ -131,14 +132,21 @@ class Home:
 
         Raises:
             HomeBusy: Another process is writing.
+            BadInput: This process may not write there.
         """
         absent = not self.root.exists()
-        self.root.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.root / "writer.lock")
+        if not absent and not writable(self.root):
+            raise self._read_only("no permission to make files there")
         try:
+            self.root.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=0)
         except Timeout:
             raise self._busy() from None
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise
+            raise self._read_only(str(error.strerror)) from None
         first = not self.marker.exists()
         try:
             self._holder.write_text(json.dumps({"what": what, "pid": os.getpid(), "since": utc_now().isoformat()}))
@@ -174,6 +182,14 @@ class Home:
             found=self.writer() or "another command writing it",
             expected="one writer at a time",
             next_step="wait until it has ended, then run the same command again",
+        )
+
+    def _read_only(self, said: str) -> BadInput:
+        return BadInput(
+            f"home {shlex.quote(str(self.root))}",
+            found=f"a directory that this process may not write to ({said})",
+            expected="one that it may write to: the command changes the home",
+            next_step="run it as the user who owns the home, or set BACKBEAT_HOME to another directory",
         )
 
     def _unmake(self, absent: bool) -> None:

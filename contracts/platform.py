@@ -15,6 +15,7 @@ __all__ = [
     "ResponseRow",
     "ShadowReportRow",
     "ShadowRow",
+    "ValidationOverrideRow",
     "ValidationRow",
 ]
 
@@ -131,9 +132,34 @@ class ValidationRow(PlatformBase):
     snapshot: Mapped[str] = mapped_column(String(64))
     created_at: Mapped[datetime]
     success: Mapped[bool]
+    dataset: Mapped[str | None] = mapped_column(String(256))
+    """None, as the next two, in reports that schema 0003 found here."""
+    baseline: Mapped[str | None] = mapped_column(String(64))
+    """Id of the snapshot it was compared with."""
+    failed: Mapped[list[Any] | None]
+    """The failed suites, so that a history needs no bodies."""
+    declined: Mapped[str | None] = mapped_column(String(64))
+    """Id of the accepted snapshot that it should have been compared with and was not, at somebody's wish."""
+    number: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    """Counts the reports as they are written: which is the newest must not hang on a clock."""
     body: Mapped[dict[str, Any]]
 
-    __table_args__ = (Index("validation_by_snapshot", "snapshot", "created_at"),)
+    __table_args__ = (
+        Index("validation_by_snapshot", "snapshot", "number"),
+        Index("validation_by_dataset", "dataset", "number"),
+        Index("validation_by_number", "number"),
+    )
+
+
+class ValidationOverrideRow(PlatformBase):
+    """A person's decision to accept a failed report; a report is accepted once."""
+
+    __tablename__ = "validation_overrides"
+
+    report_id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    at: Mapped[datetime]
+    actor: Mapped[str] = mapped_column(String(128))
+    reason: Mapped[str]
 
 
 class AuditRow(PlatformBase):

@@ -1,13 +1,20 @@
 """The manifest of one immutable set of offline tables."""
 
 from datetime import datetime
-from typing import Self
+from pathlib import Path
+from typing import Final, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, model_validator
 
 from contracts.embeddings import EmbeddingSpec
+from contracts.home import Home
 
-__all__ = ["Snapshot", "SplitInstants", "TableInfo"]
+__all__ = ["PUSHED", "Snapshot", "SplitInstants", "TableInfo", "table_path"]
+
+PUSHED: Final = ", and what was pushed"
+"""Ends the source of a snapshot that has taken in pushed rows."""
+
+_SIMULATOR: Final = "simulator "
 
 
 class TableInfo(BaseModel):
@@ -64,8 +71,20 @@ class Snapshot(BaseModel):
     """Directory that the paths in the tables' media columns are below."""
 
     @property
+    def world(self) -> str:
+        """What is alike in snapshots that may be compared: the data set; of simulated data also the settings."""
+        if not self.source.startswith(_SIMULATOR):
+            return self.dataset
+        return f"{self.dataset} {self.source.removesuffix(PUSHED)}"
+
+    @property
     def video_modalities(self) -> dict[str, EmbeddingSpec]:
         """Modality → the spec in use, of the videos' embeddings."""
         return {
             name: spec for name, spec in sorted(self.embeddings.items()) if spec.entity == "video" and name == spec.name
         }
+
+
+def table_path(home: Home, snapshot_id: str, table: str) -> Path:
+    """The file of one offline table, whether or not it is there."""
+    return home.offline / snapshot_id / f"{table}.parquet"

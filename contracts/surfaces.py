@@ -6,7 +6,16 @@ Training writes these tags, the registry reads them; neither imports the other.
 from types import MappingProxyType
 from typing import Final
 
-__all__ = ["ALIASES", "EXPERIMENT", "PACKAGE_ARTIFACT", "PRIMARY_METRIC", "SURFACES", "VIDEO_FEED", "Tag"]
+__all__ = [
+    "ALIASES",
+    "DATA_SURFACE",
+    "EXPERIMENT",
+    "PACKAGE_ARTIFACT",
+    "PRIMARY_METRIC",
+    "SURFACES",
+    "VIDEO_FEED",
+    "Tag",
+]
 
 VIDEO_FEED: Final = "video-feed"
 """The surface of every model so far."""
@@ -19,6 +28,9 @@ SURFACES: Final = MappingProxyType(
     }
 )
 """Surface name → the question it answers. A surface is one registered model in MLflow."""
+
+DATA_SURFACE: Final = "data"
+"""What the audit log has as the surface of decisions about data; their version is the id of a snapshot."""
 
 ALIASES: Final = ("champion", "challenger", "shadow")
 

@@ -29,6 +29,7 @@ __all__ = [
     "check_table",
     "embedding_schema",
     "natural_key",
+    "required_columns",
     "schema_of",
 ]
 
@@ -188,12 +189,22 @@ def natural_key(name: str) -> tuple[str, ...]:
     return (schema_of(name).names[0],) if name.startswith(EMBEDDING_PREFIX) else NATURAL_KEYS[name]
 
 
+def required_columns(name: str) -> list[str]:
+    """The columns of a table that have a value in every row.
+
+    Raises:
+        NotFound: There is no such table.
+    """
+    return [field.name for field in schema_of(name) if not field.nullable]
+
+
 def check_table(name: str, table: pa.Table) -> None:
     """Refuse a table that breaks its contract.
 
     Raises:
         NotFound: There is no table of that name.
-        BadInput: A column is missing, surplus or of another type, or a row was known before it happened.
+        BadInput: A column is missing, surplus or of another type, has nulls that it may not have, or a row was known
+            before it happened.
     """
     schema = schema_of(name)
     if not table.schema.equals(schema):
@@ -202,6 +213,14 @@ def check_table(name: str, table: pa.Table) -> None:
             found=f"columns {dict(zip(table.schema.names, map(str, table.schema.types), strict=True))}",
             expected=f"{dict(zip(schema.names, map(str, schema.types), strict=True))}",
             next_step="convert the columns and ingest again",
+        )
+    nulls = {name: table[name].null_count for name in required_columns(name) if table[name].null_count}
+    if nulls:
+        raise BadInput(
+            f"offline table {name!r}",
+            found=f"nulls in {', '.join(f'{column} of {count:,} rows' for column, count in nulls.items())}",
+            expected=f"a value of {', '.join(required_columns(name))} in every row",
+            next_step="fill these values in, or leave the rows out, and ingest again",
         )
     early = pc.sum(pc.less(table["ingested_at"], table["event_time"])).as_py() or 0
     if early:

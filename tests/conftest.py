@@ -62,6 +62,7 @@ def ray_cluster() -> "Iterator[Cluster]":
     from contracts.cluster import Cluster
 
     ray.init(
+        address="local",  # of this worker of the test run, whatever the others have started
         num_cpus=2,
         num_gpus=0,
         include_dashboard=False,
@@ -125,6 +126,23 @@ def new_postgres() -> Callable[[], AbstractContextManager[str]]:
             connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
     return new
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.service)])
+def each_database(
+    request: pytest.FixtureRequest,
+    home: Home,
+    database: Database,
+    new_postgres: Callable[[], AbstractContextManager[str]],
+) -> Iterator[Database]:
+    """The platform's tables in each of the databases that they may be in; nobody has opened it yet."""
+    if request.param == "sqlite":
+        yield database
+        return
+    with new_postgres() as url:
+        there = Database(load_settings(home=home.root, profile="production", database_url=url), home)
+        yield there
+        there.close()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -77,17 +77,17 @@ def _report(success: bool, moment: datetime) -> ValidationReport:
     )
 
 
-def test_the_gate_wants_the_newest_report_to_have_passed(database: Database) -> None:
+def test_the_gate_wants_the_newest_report_to_have_passed(database: Database, home: Home) -> None:
     with pytest.raises(ValidationFailed, match=r"snapshot s: found no validation report.*backbeat validate run"):
-        require_passed(database, "s")
+        require_passed(database, home, "s")
     passed = _report(True, utc_now())
     store_report(database, passed)
-    assert require_passed(database, "s") == passed == latest_report(database, "s")
+    assert require_passed(database, home, "s") == passed == latest_report(database, "s")
     failed = _report(False, utc_now())
     store_report(database, failed)
     with pytest.raises(ValidationFailed, match=r"failed suites visual.*/docs/index.html"):
-        require_passed(database, "s")
-    assert [suite for suite, _ in failed.worst()] == ["visual"]
+        require_passed(database, home, "s")
+    assert failed.failed == ["visual/t"]
     assert latest_report(database, "other") is None
 
 
