@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from contracts.actor import current_actor
 from contracts.console import emit
 from contracts.options import HomeOption, JsonOption
-from contracts.surfaces import VIDEO_FEED
+from contracts.surfaces import DATA_SURFACE, VIDEO_FEED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,18 +51,24 @@ def list_versions(
 def show(
     version: VersionArgument, surface: SurfaceOption = VIDEO_FEED, home: HomeOption = None, as_json: JsonOption = False
 ) -> dict[str, Any]:
-    """Show one version with its tags and metrics. Example: `backbeat models show champion`"""
+    """Show one version with its tags, metrics and what the data it was trained on were judged to be.
+
+    Example: `backbeat models show champion`
+    """
     from contracts.opening import open_home
+    from registry.lineage import validation_of
     from registry.store import ModelStore
 
     settings, place = open_home(home)
     found = ModelStore(settings, place).get(surface, version)
-    document = _version_document(found)
+    judged = validation_of(settings, place, found)
+    document = _version_document(found) | {"validation": judged}
     facts = [
         ("state", found.state),
         ("created", f"{found.created_at:%Y-%m-%d %H:%M} UTC"),
         ("run", found.run_id),
         ("package", found.source),
+        *_validation_facts(judged),
         *((key.removeprefix("backbeat."), value) for key, value in sorted(found.tags.items())),
         *((name, f"{value:.6g}") for name, value in sorted(found.metrics.items())),
     ]
@@ -89,7 +96,7 @@ def promote(
     settings, place = open_home(home)
     typed = shlex.join(["backbeat", "models", "promote", version, "--to", to, "--reason", reason])
     with place.writing(typed):
-        done = promotion.promote(settings, place, surface, version, to, reason, _actor())
+        done = promotion.promote(settings, place, surface, version, to, reason, current_actor())
     return _said(done, as_json)
 
 
@@ -110,7 +117,7 @@ def retire(
 
     settings, place = open_home(home)
     with place.writing(shlex.join(["backbeat", "models", "retire", version, "--reason", reason])):
-        done = promotion.retire(settings, place, surface, version, reason, _actor())
+        done = promotion.retire(settings, place, surface, version, reason, current_actor())
     return _said(done, as_json)
 
 
@@ -127,7 +134,7 @@ def rollback(
 
     settings, place = open_home(home)
     with place.writing(shlex.join(["backbeat", "models", "rollback", "--reason", reason])):
-        done = promotion.rollback(settings, place, surface, reason, _actor())
+        done = promotion.rollback(settings, place, surface, reason, current_actor())
     return _said(done, as_json)
 
 
@@ -138,17 +145,21 @@ def audit(
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> dict[str, Any]:
-    """Show who moved what, when and why, refused attempts included. Example: `backbeat models audit`"""
+    """Show who moved what, when and why, refused attempts included. Example: `backbeat models audit`
+
+    `--surface data` shows who has accepted data that failed validation.
+    """
     from contracts.opening import open_home
     from registry.promotion import audit_log
 
     settings, place = open_home(home)
     rows = audit_log(settings, place, surface, limit)
     lines = []
+    moved = "snapshot" if surface == DATA_SURFACE else "version"
     for row in rows:
         displaced = f", displacing version {row['displaced']}" if row["displaced"] else ""
         lines.append(
-            f"{row['at']:%Y-%m-%d %H:%M:%S} UTC  {row['actor']}  {row['action']} version {row['version']}: "
+            f"{row['at']:%Y-%m-%d %H:%M:%S} UTC  {row['actor']}  {row['action']} {moved} {row['version']}: "
             f"{row['before']} → {row['after']}{displaced}; {row['reason']}"
         )
         lines += [f"    {verdict['gate']}: {verdict['outcome']}, {verdict['sentence']}" for verdict in row["verdicts"]]
@@ -157,15 +168,15 @@ def audit(
     return document
 
 
-def _actor() -> str:
-    import getpass
-    import os
-
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        # A container may run under a number that has no name.
-        return f"user {os.getuid()}"
+def _validation_facts(judged: dict[str, Any] | None) -> list[tuple[str, str]]:
+    if judged is None:
+        return [("data validation", "no report is named by its tags")]
+    facts = [("data validation", f"report {judged['report']}: {judged['verdict']}")]
+    if judged["override"] is not None:
+        facts.append(("accepted by", f"{judged['override']['actor']}: {judged['override']['reason']}"))
+    if judged["data_docs"] is not None:
+        facts.append(("data docs", judged["data_docs"]))
+    return facts
 
 
 def _version_document(version: "ModelVersion") -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from contracts.database import Database
 from contracts.errors import BadInput, NotFound
 from contracts.manifest import verify
+from contracts.process import fault_of, run_module
 from contracts.reports import latest_report
 from contracts.settings import Settings, environment_of_child
 from contracts.surfaces import PRIMARY_METRIC, Tag
@@ -56,10 +56,10 @@ def replay_in_clean_process(package: Path) -> str | None:
         The fault, or None.
     """
     try:
-        done = _run("training.check", str(package), patience=_PATIENCE_S)
+        done = run_module("training.check", str(package), patience=_PATIENCE_S)
     except subprocess.TimeoutExpired:
         return f"the package did not load and answer within {_PATIENCE_S} seconds"
-    return _fault(done)
+    return fault_of(done)
 
 
 def remeasure_in_clean_process(settings: Settings, package: Path, snapshot: str) -> Measurement | str:
@@ -76,30 +76,13 @@ def remeasure_in_clean_process(settings: Settings, package: Path, snapshot: str)
     environment = environment_of_child(settings)
     patience = _PATIENCE_OF_MEASURING_S
     try:
-        done = _run("training.remeasure", str(package), snapshot, patience=patience, environment=environment)
+        done = run_module("training.remeasure", str(package), snapshot, patience=patience, environment=environment)
     except subprocess.TimeoutExpired:
         return f"the package was not measured within {patience} seconds"
-    if (fault := _fault(done)) is not None:
+    if (fault := fault_of(done)) is not None:
         return fault
     document = json.loads(done.stdout)
     return Measurement(document["protocol"], document["metrics"])
-
-
-def _run(
-    module: str, *arguments: str, patience: float, environment: Mapping[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    # Without -P a folder named `training` in the working directory would be run instead of ours.
-    command = [sys.executable, "-P", "-m", module, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=patience, env=environment)
-
-
-def _fault(done: subprocess.CompletedProcess[str]) -> str | None:
-    if done.returncode == 0:
-        return None
-    lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode} without a word"]
-    # A library may have the last word as the process ends.
-    said = [line for line in lines if line.startswith("error: ")] or lines
-    return said[-1].removeprefix("error: ")
 
 
 def gather(

@@ -82,13 +82,17 @@ def _package(evidence: Evidence) -> Verdict:
 
 
 def _validation(evidence: Evidence) -> Verdict:
-    rule = "the newest validation report on the version's data snapshot passed"
+    rule = "the newest validation report on the version's data snapshot passed, or somebody has accepted it"
     report, snapshot = evidence.report, evidence.snapshot
     if report is None:
         return Verdict("validation", "missing", None, rule, f"there is no validation report on snapshot {snapshot}")
     word = "passed" if report.success else "failed"
     sentence = f"report {report.id} on snapshot {snapshot} {word}"
-    return Verdict("validation", "pass" if report.success else "fail", report.id, rule, sentence)
+    if report.declined is not None:
+        sentence += f", its comparison with accepted snapshot {report.declined} was declined"
+    if report.override is not None:
+        sentence += f", overridden by {report.override.actor}: {report.override.reason}"
+    return Verdict("validation", "pass" if report.accepted else "fail", report.id, rule, sentence)
 
 
 def _primary_metric(evidence: Evidence) -> Verdict:

@@ -1,29 +1,57 @@
 """Item content as models take it in."""
 
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from contracts.errors import BadInput
-from feature_repo.views.kmeans import k_means
+from feature_repo.views.kmeans import k_means, nearest
 
-if TYPE_CHECKING:
-    from feature_repo.frame import TrainingFrame
-
-__all__ = ["ContentScaling", "concatenated_content", "content_clusters"]
+__all__ = [
+    "ContentScaling",
+    "ItemContent",
+    "ItemVectors",
+    "concatenated_content",
+    "content_clusters",
+    "nearest_clusters",
+]
 
 ContentScaling = Literal["none", "unit", "centred"]
 """``none``: as the encoder wrote them. ``unit``: brought to length 1. ``centred``: less the mean over all items, which
 tells them apart by nothing, then brought to length 1."""
 
 
-def concatenated_content(frame: "TrainingFrame", scaling: ContentScaling) -> Tensor:
+class ItemContent(Protocol):
+    """What is known of N items by their media; a training frame is such content."""
+
+    @property
+    def modalities(self) -> Mapping[str, npt.NDArray[np.float32]]:
+        """Modality → vectors, ``[N, width]``; zeros where the item has none."""
+
+    @property
+    def missing(self) -> Mapping[str, npt.NDArray[np.bool_]]:
+        """Modality → ``[N]``, true where the item has no vector."""
+
+
+@dataclass(frozen=True)
+class ItemVectors:
+    """Item content by itself."""
+
+    modalities: Mapping[str, npt.NDArray[np.float32]]
+    missing: Mapping[str, npt.NDArray[np.bool_]]
+
+
+def concatenated_content(content: ItemContent, scaling: ContentScaling) -> Tensor:
     """All modalities side by side, in order of their names.
 
     Args:
-        frame: Gives the vectors of each modality and who has none.
+        content: Gives the vectors of each modality and who has none.
         scaling: What is done to each modality's vectors first.
 
     Returns:
@@ -32,7 +60,7 @@ def concatenated_content(frame: "TrainingFrame", scaling: ContentScaling) -> Ten
     Raises:
         BadInput: There are no modalities.
     """
-    if not frame.modalities:
+    if not content.modalities:
         raise BadInput(
             "content of the snapshot's videos",
             found="no embeddings of any modality",
@@ -40,9 +68,9 @@ def concatenated_content(frame: "TrainingFrame", scaling: ContentScaling) -> Ten
             next_step="ingest data with *_feat.npy files, or train mf or lightgcn",
         )
     parts = []
-    for name in sorted(frame.modalities):
-        vectors, present = torch.from_numpy(frame.modalities[name]), torch.from_numpy(~frame.missing[name])
-        if scaling == "centred":
+    for name in sorted(content.modalities):
+        vectors, present = torch.from_numpy(content.modalities[name]), torch.from_numpy(~content.missing[name])
+        if scaling == "centred" and present.any():
             vectors = (vectors - vectors[present].mean(0)) * present.unsqueeze(1)
         parts.append(vectors if scaling == "none" else normalize(vectors, dim=1))
     return torch.cat(parts, dim=1)
@@ -61,3 +89,21 @@ def content_clusters(content: Tensor, clusters: int, seed: int) -> Tensor:
     """
     _, labels = k_means(content.numpy(), clusters, seed)
     return torch.from_numpy(labels)
+
+
+def nearest_clusters(content: Tensor, held: Tensor, clusters: Tensor) -> Tensor:
+    """The cluster that items belong to, of those that other items were put in.
+
+    Args:
+        content: Of the items in question, ``[n, width]``.
+        held: Content of the items with a cluster, ``[N, width]``; the mean of a cluster's items is its centre.
+        clusters: Cluster of each of those, int64 ``[N]``.
+
+    Returns:
+        int64 ``[n]``.
+    """
+    labels, member, size = torch.unique(clusters, return_inverse=True, return_counts=True)
+    centres = torch.zeros(len(labels), held.shape[1]).index_add_(0, member, held) / size.unsqueeze(1)
+    chosen, _ = nearest(content.numpy(), centres.numpy())
+    found: Tensor = labels[torch.from_numpy(chosen)]
+    return found

@@ -1,6 +1,7 @@
 """Full-ranking evaluation: every held-out item against all items the user has not seen in training."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,7 @@ from training.recommender import Recommender, UserBatch
 if TYPE_CHECKING:
     from feature_repo.frame import TrainingFrame
 
-__all__ = ["CUTOFF", "evaluate", "protocol_of"]
+__all__ = ["CUTOFF", "Ranked", "evaluate", "protocol_of", "ranked"]
 
 CUTOFF = 20
 """k of every reported metric."""
@@ -61,28 +62,58 @@ def evaluate(
             expected="at least one user with an event in each part of the split",
             next_step="ingest data that reaches past the split instants",
         )
-    device = model.device
     users, relevant = np.unique(pairs[:, 0], return_counts=True)
     held_out = _Grouped(pairs, len(frame.users))
-    seen = _Grouped(frame.train, len(frame.users))
-    totals = torch.zeros(3, dtype=torch.float64, device=device)
+    totals = torch.zeros(3, dtype=torch.float64, device=model.device)
+    start = 0
     with torch.inference_mode():
-        items = model.item_vectors() if model.shape == "two-tower" else None
-        for start in range(0, len(users), _CHUNK):
-            rows = users[start : start + _CHUNK]
-            batch = UserBatch(torch.from_numpy(rows), torch.from_numpy(frame.history[rows])).to(device)
-            scores = model.user_vectors(batch) @ items.T if items is not None else model.score(batch)
-            _require_finite(model, scores)
-            width = scores.shape[1]
-            scores.view(-1)[seen.flat(rows, width).to(device)] = -torch.inf
-            top = scores.topk(min(k, width), dim=1).indices
-            wanted = torch.zeros(scores.shape, dtype=torch.bool, device=device)
-            wanted.view(-1)[held_out.flat(rows, width).to(device)] = True
-            hits = wanted.gather(1, top) & model.can_score(batch).unsqueeze(1)
-            count = torch.from_numpy(relevant[start : start + _CHUNK]).to(device)
+        for lists in ranked(model, frame, users, k):
+            wanted = torch.zeros(len(lists.users), lists.width, dtype=torch.bool, device=model.device)
+            wanted.view(-1)[held_out.flat(lists.users, lists.width).to(model.device)] = True
+            hits = wanted.gather(1, lists.items) & lists.able.unsqueeze(1)
+            count = torch.from_numpy(relevant[start : start + len(lists.users)]).to(model.device)
+            start += len(lists.users)
             totals += torch.stack([recall(hits, count).sum(), precision(hits, k).sum(), ndcg(hits, count, k).sum()])
     means = (totals / len(users)).tolist()
     return dict(zip((f"recall_at_{k}", f"precision_at_{k}", f"ndcg_at_{k}"), means, strict=True))
+
+
+class Ranked(NamedTuple):
+    """The best items of some users."""
+
+    users: npt.NDArray[np.int64]
+    """User rows, ``[B]``."""
+    items: torch.Tensor
+    """Item rows, best first, ``[B, k]``; fewer columns where there are fewer items."""
+    able: torch.Tensor
+    """Whether the model can score the user, bool ``[B]``; the list of others means nothing."""
+    width: int
+    """Number of items that were ranked."""
+
+
+def ranked(model: Recommender, frame: "TrainingFrame", users: npt.NDArray[np.int64], k: int) -> Iterator[Ranked]:
+    """Rank all items that each user has not seen in training, some users at a time; needs inference mode.
+
+    Args:
+        model: A fitted model.
+        frame: Gives each user's history and the training items that are no candidates.
+        users: User rows, ``[U]``.
+        k: Length of the lists.
+
+    Raises:
+        TrainingDiverged: A score is NaN or infinite; a ranking by such scores would mean nothing.
+    """
+    device = model.device
+    seen = _Grouped(frame.train, len(frame.users))
+    items = model.item_vectors() if model.shape == "two-tower" else None
+    for start in range(0, len(users), _CHUNK):
+        rows = users[start : start + _CHUNK]
+        batch = UserBatch(torch.from_numpy(rows), torch.from_numpy(frame.history[rows])).to(device)
+        scores = model.user_vectors(batch) @ items.T if items is not None else model.score(batch)
+        _require_finite(model, scores)
+        width = scores.shape[1]
+        scores.view(-1)[seen.flat(rows, width).to(device)] = -torch.inf
+        yield Ranked(rows, scores.topk(min(k, width), dim=1).indices, model.can_score(batch), width)
 
 
 def _require_finite(model: Recommender, scores: torch.Tensor) -> None:

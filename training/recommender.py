@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from training.config import RecommenderConfig
 if TYPE_CHECKING:
     # Only a name here: whoever loads a package needs no feature store.
     from feature_repo.frame import TrainingFrame
+    from training.content import ItemContent
 
 __all__ = ["PADDING", "Catalogue", "EpochReport", "FitReport", "OnEpoch", "Recommender", "UserBatch"]
 
@@ -96,6 +97,9 @@ class Recommender(nn.Module, ABC):
     shape: ClassVar[Literal["two-tower", "scorer"]] = "two-tower"
     """``two-tower``: score is the inner product of a user and an item vector, so an index can retrieve."""
 
+    reads_content: ClassVar[bool] = False
+    """Whether scores depend on the items' vectors."""
+
     def __init__(self, config: RecommenderConfig, catalogue: Catalogue) -> None:
         super().__init__()
         self.config = config
@@ -126,6 +130,15 @@ class Recommender(nn.Module, ABC):
     def score(self, batch: UserBatch) -> Tensor:
         """Scores of all items for B users, float32 ``[B, N]``; higher is better."""
         return self.user_vectors(batch) @ self.item_vectors().T
+
+    def with_content(self, content: "ItemContent") -> Self:
+        """The model with other vectors of its items, its trained weights kept; itself where it reads none.
+
+        Args:
+            content: Of the modalities and widths it was fitted on; as many items as it has, in its order, or more:
+                those behind its own are scored by what they contain alone.
+        """
+        return self
 
     def state(self) -> dict[str, Tensor]:
         """Everything that scoring needs, as contiguous CPU tensors."""

@@ -7,7 +7,6 @@ does there, and writes one JSON document to standard output: ``protocol`` (diges
 
 import sys
 from collections.abc import Sequence
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from contracts.console import emit, note
-from contracts.errors import BackbeatError
-from contracts.process import prepare_process
+from contracts.process import answer_as_module
 from training.evaluation import CUTOFF, evaluate, protocol_of
 from training.recommender import PADDING, Catalogue, FitReport, OnEpoch, Recommender, UserBatch
 
 if TYPE_CHECKING:
+    from contracts.home import Home
     from contracts.settings import Settings
     from feature_repo.frame import TrainingFrame
     from training.packages import LoadedPackage
@@ -107,38 +105,22 @@ def _looked_up(table: Tensor, rows: Tensor) -> Tensor:
     return torch.where(rows >= 0, table[rows.clamp(min=0)], PADDING)
 
 
-def _measured(settings: "Settings", directory: Path, snapshot_id: str) -> dict[str, Any]:
-    from contracts.home import Home
+def _measured(settings: "Settings", home: "Home", arguments: Sequence[str]) -> dict[str, Any]:
     from feature_repo.encoders.device import prepare_torch
-    from feature_repo.frame import load_training_frame
+    from feature_repo.frame import load_unjudged_frame
     from feature_repo.offline import read_snapshot
     from training.packages import load_package
 
-    home = Home.open(settings)
-    package = load_package(directory, prepare_torch(settings))
+    directory, snapshot_id = arguments
+    package = load_package(Path(directory), prepare_torch(settings))
     snapshot = read_snapshot(home, snapshot_id)
-    frame = load_training_frame(settings, home, package.manifest.feature_service, snapshot)
+    frame = load_unjudged_frame(settings, home, package.manifest.feature_service, snapshot)
     return {"protocol": protocol_of(snapshot).digest, "metrics": remeasure(package, frame)}
 
 
 def main(arguments: Sequence[str]) -> int:
     """Measure the package in a directory on a snapshot of the home; returns the exit code."""
-    if len(arguments) != 2:
-        note("usage: python -m training.remeasure PACKAGE SNAPSHOT")
-        return 2
-    from contracts.settings import load_settings
-
-    try:
-        settings = load_settings()
-        prepare_process(settings.threads)
-        # Whatever a library prints must not stand before the document.
-        with redirect_stdout(sys.stderr):
-            document = _measured(settings, Path(arguments[0]), arguments[1])
-    except BackbeatError as error:
-        note(f"error: {error}")
-        return error.exit_code
-    emit(document, as_json=True)
-    return 0
+    return answer_as_module("python -m training.remeasure PACKAGE SNAPSHOT", arguments, _measured)
 
 
 if __name__ == "__main__":

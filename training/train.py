@@ -14,7 +14,7 @@ from contracts.database import Database
 from contracts.errors import BadInput
 from contracts.home import Home
 from contracts.manifest import IndexInfo, ModelManifest
-from contracts.reports import ValidationReport, require_passed
+from contracts.reports import AcceptedReport, require_passed
 from contracts.revision import code_revision, library_versions
 from contracts.settings import Settings
 from contracts.snapshot import Snapshot
@@ -59,7 +59,7 @@ class _Plan:
     device: str
     """Type of the device, ``cpu`` or ``cuda``."""
     snapshot: Snapshot
-    report: ValidationReport
+    report: AcceptedReport
 
     @property
     def key(self) -> str:
@@ -136,14 +136,14 @@ def train(
     config = resolve_config(model, entry.config, overrides or {})
     device = prepare_torch(settings)
     snapshot = current_snapshot(home)
-    report = require_passed(Database(settings, home), snapshot.id)
+    report = require_passed(Database(settings, home), home, snapshot.id)
     plan = _Plan(model, entry, config, seed, device.type, snapshot, report)
     tracker = Tracker(settings, home)
     if not force and (known := tracker.find(VIDEO_FEED, plan.key)) is not None:
         version, run_id, metrics = known
         return TrainedVersion(VIDEO_FEED, version, model, _reported(metrics), run_id, reused=True)
 
-    frame = load_training_frame(settings, home, entry.feature_service, snapshot)
+    frame = load_training_frame(settings, home, entry.feature_service, report)
     with tracker.run(f"{model}-{config.variant}-seed{seed}", plan.tags) as run:
         run.log_params({"model": model, "seed": seed, **config.model_dump(mode="json")})
         run.log_input(snapshot, snapshot_directory(home, snapshot.id).as_uri())

@@ -8,10 +8,11 @@ from dataclasses import asdict, replace
 import pytest
 
 from contracts.clock import utc_now
-from contracts.reports import ValidationReport
+from contracts.reports import Override, ValidationReport
 from registry.gates import GATES, GATES_OF, Evidence, PackageFacts, Rival, judge
 
 REPORT = ValidationReport(id="r1", snapshot="s", created_at=utc_now(), success=True, suites=[], data_docs="index.html")
+OVERRIDE = Override(actor="ann", at=utc_now(), reason="looked at it")
 CHAMPION = Rival(version="1", model="mf", metric=0.08, protocol="p")
 SOUND = Evidence(
     version="2",
@@ -42,7 +43,25 @@ def test_every_move_names_known_gates() -> None:
         ("package", {"package": PackageFacts(True, 6, "altered")}, "fail", "altered"),
         ("package", {"package": PackageFacts(False, 0, "gone")}, "missing", "gone"),
         ("validation", {"report": None}, "missing", "no validation report on snapshot s"),
-        ("validation", {"report": REPORT.model_copy(update={"success": False})}, "fail", "report r1 .* failed"),
+        ("validation", {"report": REPORT.model_copy(update={"success": False})}, "fail", "report r1 .* failed$"),
+        (
+            "validation",
+            {"report": REPORT.model_copy(update={"success": False, "override": OVERRIDE})},
+            "pass",
+            "report r1 on snapshot s failed, overridden by ann: looked at it$",
+        ),
+        (
+            "validation",
+            {"report": REPORT.model_copy(update={"declined": "s0"})},
+            "fail",
+            "report r1 on snapshot s passed, its comparison with accepted snapshot s0 was declined$",
+        ),
+        (
+            "validation",
+            {"report": REPORT.model_copy(update={"declined": "s0", "override": OVERRIDE})},
+            "pass",
+            "s0 was declined, overridden by ann: looked at it$",
+        ),
         ("primary-metric", {"metric": None}, "missing", "version 2 has no validation_recall_at_20"),
         ("primary-metric", {"metric": math.nan}, "fail", "is nan, not a number between 0 and 1"),
         ("primary-metric", {"metric": math.inf}, "fail", "is inf, not"),

@@ -10,59 +10,22 @@ import numpy as np
 import pytest
 import torch
 
-from contracts.clock import utc_now
 from contracts.errors import BadInput
-from contracts.manifest import IndexInfo, ModelManifest
 from contracts.vocabulary import Vocabulary
 from feature_repo.frame import TrainingFrame
-from training.config import resolve_config
 from training.evaluation import evaluate, protocol_of
-from training.models import model_entry
-from training.packages import LoadedPackage, load_package, write_package
-from training.recommender import Catalogue, Recommender, UserBatch
+from training.packages import LoadedPackage
+from training.recommender import UserBatch
 from training.remeasure import Visitor, main, remeasure
 
 PRIMARY = "validation_recall_at_20"
 
-
-def fitted(frame: TrainingFrame, name: str) -> Recommender:
-    entry = model_entry(name)
-    trained = {"dimension": 8, "max_epochs": 10, "learning_rate": 0.05, "batch_size": 64}
-    options: dict[str, object] = {} if name == "popularity" else dict(trained)
-    model = entry.model(resolve_config(name, entry.config, options), Catalogue.of(frame))
-    model.fit(frame, seed=0)
-    return model
-
-
-def packed(directory: Path, frame: TrainingFrame, name: str) -> LoadedPackage:
-    model = fitted(frame, name)
-    manifest = ModelManifest(
-        model=name,
-        variant=name,
-        surface="video-feed",
-        shape="two-tower",
-        config=model.config.model_dump(mode="json"),
-        seed=0,
-        code_revision="test",
-        feature_service=frame.feature_service,
-        snapshot=frame.snapshot.id,
-        validation_report="r",
-        embedding_specs=frame.specs if name == "m3csr" else {},
-        vocabularies={"users": frame.users.digest, "items": frame.items.digest},
-        protocol=protocol_of(frame.snapshot),
-        metrics={},
-        index=IndexInfo(kind="exact", recall=1.0),
-        library_versions={},
-        created_at=utc_now(),
-    )
-    directory.mkdir()
-    write_package(directory, model, frame, manifest)
-    return load_package(directory)
+Pack = Callable[[Path, TrainingFrame, str], LoadedPackage]
 
 
 @pytest.fixture(scope="module")
-def mf(frame: TrainingFrame, tmp_path_factory: pytest.TempPathFactory) -> LoadedPackage:
-    return packed(tmp_path_factory.mktemp("packed") / "mf", frame, "mf")
+def mf(pack: Pack, frame: TrainingFrame, tmp_path_factory: pytest.TempPathFactory) -> LoadedPackage:
+    return pack(tmp_path_factory.mktemp("packed") / "mf", frame, "mf")
 
 
 def renamed(vocabulary: Vocabulary, prefix: str) -> Vocabulary:
@@ -96,9 +59,9 @@ def shuffled(frame: TrainingFrame, seed: int) -> TrainingFrame:
 
 @pytest.mark.parametrize("name", ["popularity", "mf", "lightgcn", "m3csr"])
 def test_a_package_has_its_own_figures_on_its_own_data_in_any_order(
-    frame: TrainingFrame, tmp_path: Path, name: str
+    pack: Pack, frame: TrainingFrame, tmp_path: Path, name: str
 ) -> None:
-    package = packed(tmp_path / name, frame, name)
+    package = pack(tmp_path / name, frame, name)
     own = evaluate(package.recommender, frame, frame.validation)
     wanted = {f"validation_{metric}": value for metric, value in own.items()}
     # Which of equally popular items comes first is left to chance.
@@ -116,10 +79,12 @@ def test_items_it_does_not_know_are_never_recommended(frame: TrainingFrame, mf: 
     assert remeasure(mf, unknown)[PRIMARY] == 0.0
 
 
-def test_users_it_does_not_know_get_its_most_viewed_items(frame: TrainingFrame, mf: LoadedPackage) -> None:
+def test_users_it_does_not_know_get_its_most_viewed_items(
+    fit: Callable[..., Any], frame: TrainingFrame, mf: LoadedPackage
+) -> None:
     views = np.random.default_rng(5).permutation(len(frame.items))
     strangers = replace(frame, users=renamed(frame.users, "x"))
-    popular = fitted(frame, "popularity")
+    popular = fit(frame, "popularity")
     popular.load_state({"views": torch.from_numpy(views).float()})
     found = remeasure(replace(mf, popularity=views), strangers)
     assert found[PRIMARY] == pytest.approx(evaluate(popular, frame, frame.validation)["recall_at_20"])

@@ -20,9 +20,9 @@ from torch.nn.functional import embedding
 
 from training.attention import HistoryAttention, Places
 from training.config import PairwiseConfig
-from training.content import ContentScaling, concatenated_content, content_clusters
+from training.content import ContentScaling, content_clusters, nearest_clusters
+from training.content_recommender import ContentRecommender
 from training.losses import bpr, pairwise_squared_dot, squared_norm
-from training.pairwise import PairwiseRecommender
 from training.recommender import PADDING, Catalogue, UserBatch
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class _Interests(NamedTuple):
     """Weighted by intensity, ``[B, M, 2d]``."""
 
 
-class M3csr(PairwiseRecommender):
+class M3csr(ContentRecommender):
     """Two towers whose vectors have D = d + 2dM components for M modalities."""
 
     config: M3csrConfig
@@ -106,14 +106,16 @@ class M3csr(PairwiseRecommender):
         self.popularity = nn.Parameter(torch.zeros(config.popularity_bins, d))
         self.gate = nn.Parameter(torch.zeros(d, 1))
         self.gate_bias = nn.Parameter(torch.zeros(1))
-        self.register_buffer("content", torch.zeros(catalogue.items, sum(widths.values())))
         self.register_buffer("cluster", torch.zeros(catalogue.items, dtype=torch.int64))
         self.register_buffer("bin", torch.zeros(catalogue.items, dtype=torch.int64))
-        self.content: Tensor
         self.cluster: Tensor
         self.bin: Tensor
         self._widths = list(widths.values())
         self._history: Tensor | None = None
+
+    @property
+    def scaling(self) -> ContentScaling:
+        return self.config.content_scaling
 
     def prepare(self, frame: "TrainingFrame", generator: torch.Generator) -> None:
         with torch.no_grad():
@@ -122,13 +124,23 @@ class M3csr(PairwiseRecommender):
                     parameter.copy_(nn.init.xavier_uniform_(torch.empty(parameter.shape), generator=generator))
                 else:
                     parameter.zero_()
-        content = concatenated_content(frame, self.config.content_scaling)
+        content = self.scaled(frame)
         seed = int(torch.randint(2**31, (), generator=generator))
         self.content.copy_(content)
         self.cluster.copy_(content_clusters(content, self.config.clusters, seed))
         views = torch.from_numpy(frame.popularity).double()
         self.bin.copy_(torch.log2(views + 1).long().clamp(max=self.config.popularity_bins - 1))
         self._history = torch.from_numpy(frame.history).to(self.device)
+
+    def content_state(self, scaled: Tensor) -> dict[str, Tensor]:
+        """Items whose content is another go to the nearest of the clusters whose embeddings were trained."""
+        held, clusters = self.content.cpu(), self.cluster.cpu()
+        other = torch.ones(len(scaled), dtype=torch.bool)
+        other[: len(held)] = (scaled[: len(held)] != held).any(1)
+        found = torch.zeros(len(scaled), dtype=torch.int64)
+        found[: len(held)] = clusters
+        found[other] = nearest_clusters(scaled[other], held, clusters)
+        return {"content": scaled, "cluster": found}
 
     def loss_terms(self, users: Tensor, positives: Tensor, negatives: Tensor) -> dict[str, Tensor]:
         assert self._history is not None, "prepare() comes first"

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding
 
 from training.config import PairwiseConfig
-from training.content import ContentScaling, concatenated_content
+from training.content import ContentScaling
+from training.content_recommender import ContentRecommender
 from training.losses import bpr, squared_norm
-from training.pairwise import PairwiseRecommender
 from training.recommender import Catalogue, UserBatch
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class VbprConfig(PairwiseConfig):
     """Standard deviation of the normal that all vectors start from; biases start at zero."""
 
 
-class Vbpr(PairwiseRecommender):
+class Vbpr(ContentRecommender):
     """score(u, i) = b_i + p_u . q_i + t_u . (E f_i) + c . f_i (eq. 4, without terms that do not change a ranking).
 
     As two towers: [p_u, t_u, 1] and [q_i, E f_i, b_i + c . f_i] (D = d + content_dimension + 1). ``f_i`` is the
@@ -58,8 +58,10 @@ class Vbpr(PairwiseRecommender):
         self.bias = nn.Parameter(torch.zeros(catalogue.items, 1))
         self.projection = nn.Parameter(torch.zeros(width, config.content_dimension))
         self.content_bias = nn.Parameter(torch.zeros(width, 1))
-        self.register_buffer("content", torch.zeros(catalogue.items, width))
-        self.content: Tensor
+
+    @property
+    def scaling(self) -> ContentScaling:
+        return self.config.content_scaling
 
     def prepare(self, frame: "TrainingFrame", generator: torch.Generator) -> None:
         with torch.no_grad():
@@ -67,7 +69,7 @@ class Vbpr(PairwiseRecommender):
                 table.copy_(torch.empty(table.shape).normal_(0, self.config.initial_deviation, generator=generator))
             self.bias.zero_()
             self.content_bias.zero_()
-            self.content.copy_(concatenated_content(frame, self.config.content_scaling))
+            self.content.copy_(self.scaled(frame))
 
     def loss_terms(self, users: Tensor, positives: Tensor, negatives: Tensor) -> dict[str, Tensor]:
         user = embedding(users, self.users)
