@@ -3,6 +3,7 @@
 Behaviour stands as of the end of training, content as of the end of the data: see ADR 2.
 """
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -15,19 +16,32 @@ from contracts.clock import to_utc
 from contracts.embeddings import EmbeddingSpec
 from contracts.errors import NotFound
 from contracts.home import Home
+from contracts.reports import AcceptedReport
 from contracts.settings import Settings
-from contracts.snapshot import Snapshot
-from contracts.tables import TIMESTAMP
+from contracts.snapshot import Snapshot, SplitInstants
+from contracts.tables import EMBEDDING_PREFIX, TIMESTAMP
 from contracts.vocabulary import UNKNOWN, Vocabulary
 from feature_repo.definitions import ENTITIES
 from feature_repo.historical import historical_features
-from feature_repo.offline import current_snapshot, read_table
+from feature_repo.offline import current_snapshot, read_snapshot, read_table
 from feature_repo.raw_tables import microseconds
 from feature_repo.services import service_views
+from feature_repo.views.builder import BuildContext, schema_of_view
+from feature_repo.views.builders import builders_of
+from feature_repo.views.catalogue import views_of
 from feature_repo.views.history import HISTORY_LENGTH
 from feature_repo.views.moments import MOMENT
+from feature_repo.views.sequences import arrivals_of
+from feature_repo.views.vectors import vector_changes
 
-__all__ = ["TrainingFrame", "load_test_pairs", "load_training_frame"]
+__all__ = [
+    "TrainingFrame",
+    "common_vocabularies",
+    "frame_of_tables",
+    "load_test_pairs",
+    "load_training_frame",
+    "load_unjudged_frame",
+]
 
 Pairs = npt.NDArray[np.int64]
 
@@ -65,10 +79,24 @@ class TrainingFrame:
     """``[N]`` views."""
 
 
-def load_training_frame(
+def load_training_frame(settings: Settings, home: Home, feature_service: str, report: AcceptedReport) -> TrainingFrame:
+    """What a model is fitted on, of a snapshot that was let through the gate; the rest as of the next function.
+
+    Args:
+        settings: Name the profile.
+        home: Where the snapshot is.
+        feature_service: Which features.
+        report: As :func:`contracts.reports.require_passed` gives it.
+    """
+    return load_unjudged_frame(settings, home, feature_service, read_snapshot(home, report.snapshot))
+
+
+def load_unjudged_frame(
     settings: Settings, home: Home, feature_service: str, snapshot: Snapshot | None = None
 ) -> TrainingFrame:
-    """Read interactions from the offline tables and features from Feast.
+    """Read interactions from the offline tables and features from Feast, whatever the suites say about them.
+
+    For looking only: nothing that is registered or served is made from it.
 
     Args:
         settings: Name the profile.
@@ -82,14 +110,8 @@ def load_training_frame(
     """
     snapshot = snapshot or current_snapshot(home)
     views = service_views(home, snapshot, feature_service)
-    if "interactions" not in snapshot.tables:
-        raise NotFound(
-            f"training frame of snapshot {snapshot.id}",
-            found=f"no interactions with videos in data set {snapshot.dataset!r}",
-            expected="a snapshot with tables interactions and videos, which the models of the video feed are fitted on",
-            next_step="ingest such data, e.g. with `backbeat ingest mmssl PATH`",
-        )
-    users, items = _vocabulary(home, snapshot, "user"), _vocabulary(home, snapshot, "video")
+    _require_interactions(snapshot)
+    users, items = common_vocabularies(home, snapshot)
     train, validation, _ = _parts(home, snapshot, users, items)
 
     def features(vocabulary: Vocabulary, key: str, moment: datetime, references: list[str]) -> pa.Table:
@@ -122,16 +144,133 @@ def load_training_frame(
     )
 
 
+def frame_of_tables(
+    home: Home,
+    snapshot: Snapshot,
+    feature_service: str,
+    embeddings: Mapping[str, str],
+    *,
+    users: Vocabulary,
+    items: Vocabulary,
+    split: SplitInstants | None = None,
+) -> TrainingFrame:
+    """The same from the offline tables alone, of a snapshot whose features were not applied; nothing is written.
+
+    Made for data that did not pass its suites: a vector of another width than its spec's counts as none, those with
+    NaN or infinite components stand as they are.
+
+    Args:
+        home: Where the snapshot is.
+        snapshot: Which data.
+        feature_service: The name that the frame is given.
+        embeddings: Modality → name of the snapshot's embeddings to take.
+        users: Who has a row; events of others are left out.
+        items: Which videos have one.
+        split: Where to cut the events; the snapshot's own split if None.
+
+    Raises:
+        NotFound: The snapshot has no interactions with videos, or a table's file is gone.
+    """
+    _require_interactions(snapshot)
+    if split is not None:
+        snapshot = snapshot.model_copy(update={"split": split})
+    train, validation, _ = _parts(home, snapshot, users, items)
+    events = read_table(home, snapshot, "interactions")
+    events = events.filter(pa.array(arrivals_of(events) < microseconds(snapshot.split.train_until)))
+    behaviour = dict(_newest_rows(home, snapshot, events, ("user_history", "video_popularity")))
+    history = np.full((len(users), HISTORY_LENGTH), UNKNOWN, np.int64)
+    popularity = np.zeros(len(items), np.int64)
+    for rows, table in _known(users, behaviour["user_history"], "user_id"):
+        history[rows] = _padded(table["video_ids"].combine_chunks(), items)
+    for rows, table in _known(items, behaviour["video_popularity"], "video_id"):
+        popularity[rows] = table["views"].to_numpy()
+    specs = {modality: snapshot.embeddings[name] for modality, name in sorted(embeddings.items())}
+    content = {modality: _newest_vectors(home, snapshot, embeddings[modality], items) for modality in specs}
+    return TrainingFrame(
+        snapshot=snapshot,
+        feature_service=feature_service,
+        users=users,
+        items=items,
+        train=train,
+        validation=validation,
+        modalities={modality: matrix for modality, (matrix, _) in content.items()},
+        missing={modality: missing for modality, (_, missing) in content.items()},
+        specs=specs,
+        history=history,
+        popularity=popularity,
+    )
+
+
+def common_vocabularies(home: Home, *snapshots: Snapshot) -> tuple[Vocabulary, Vocabulary]:
+    """Users and videos of some snapshots in order of first appearance, so that row numbers mean the same in all.
+
+    Raises:
+        NotFound: A snapshot has no such table.
+    """
+    users, items = (
+        Vocabulary(pa.chunked_array(chunks, pa.string()).unique().to_numpy(zero_copy_only=False))
+        for chunks in (
+            [chunk for each in snapshots for chunk in _ids(home, each, entity).chunks] for entity in ("user", "video")
+        )
+    )
+    return users, items
+
+
 def load_test_pairs(home: Home, frame: TrainingFrame) -> Pairs:
     """The test split, ``[k, 2]`` user row and item row; pairs that are in training or validation are left out."""
     return _parts(home, frame.snapshot, frame.users, frame.items)[2]
 
 
-def _vocabulary(home: Home, snapshot: Snapshot, entity: str) -> Vocabulary:
+def _require_interactions(snapshot: Snapshot) -> None:
+    if "interactions" not in snapshot.tables:
+        raise NotFound(
+            f"training frame of snapshot {snapshot.id}",
+            found=f"no interactions with videos in data set {snapshot.dataset!r}",
+            expected="a snapshot with tables interactions and videos, which the models of the video feed are fitted on",
+            next_step="ingest such data, e.g. with `backbeat ingest mmssl PATH`",
+        )
+
+
+def _ids(home: Home, snapshot: Snapshot, entity: str) -> pa.ChunkedArray:
     """Ids in order of first appearance; an entity has a row for each state that became known."""
     column = ENTITIES[entity]
-    ids = read_table(home, snapshot, f"{entity}s", [column])[column].unique()
-    return Vocabulary(ids.to_numpy(zero_copy_only=False))
+    return read_table(home, snapshot, f"{entity}s", [column])[column].drop_null()
+
+
+def _newest_rows(
+    home: Home, snapshot: Snapshot, events: pa.Table, families: tuple[str, ...]
+) -> Iterator[tuple[str, pa.Table]]:
+    """View → its newest row of each entity, computed from some events."""
+    views, builders = views_of(home, snapshot), builders_of(home, snapshot)
+    context = BuildContext(snapshot, home.centres, newest=True)
+    for name in families:
+        rows = builders[name].build({"interactions": events}, context)
+        yield name, pa.concat_tables([schema_of_view(views[name]).empty_table(), *rows])
+
+
+def _known(vocabulary: Vocabulary, table: pa.Table, key: str) -> Iterator[tuple[npt.NDArray[np.int64], pa.Table]]:
+    """Row numbers of the entities that have one, and their rows of the table; nothing where there are none."""
+    rows = vocabulary.rows(table[key].to_numpy())
+    known = rows != UNKNOWN
+    if known.any():
+        yield rows[known], table.filter(pa.array(known))
+
+
+def _newest_vectors(
+    home: Home, snapshot: Snapshot, name: str, items: Vocabulary
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """``[N, width]`` and which items have none: of each, the vector of the latest event time."""
+    width = snapshot.embeddings[name].width
+    matrix, missing = np.zeros((len(items), width), np.float32), np.ones(len(items), np.bool_)
+    table = read_table(home, snapshot, EMBEDDING_PREFIX + name)
+    right = pc.equal(pc.list_value_length(table["vector"]), width).fill_null(False)
+    changes = vector_changes(table.filter(right), "video_id", width)
+    newest = np.r_[changes.key[1:] != changes.key[:-1], True][: len(changes.key)]
+    rows = items.rows(changes.ids.take(pa.array(changes.key[newest])).to_numpy(zero_copy_only=False))
+    known = rows != UNKNOWN
+    matrix[rows[known]] = changes.matrix[changes.row[newest][known]]
+    missing[rows[known]] = False
+    return matrix, missing
 
 
 def _last_known(home: Home, snapshot: Snapshot) -> datetime:

@@ -13,11 +13,11 @@ from contracts.home import Home
 from contracts.job_run import JobRun, new_job
 from contracts.jobs import RESUMABLE, JobState, describe_job, find_job, list_jobs, queue_job, snapshots_done, state_of
 from contracts.platform import JobRow
-from contracts.reports import require_passed
+from contracts.reports import past_reports, require_passed
 from contracts.settings import Settings
 from contracts.snapshot import Snapshot
 from feature_repo.materialization.check import changed_rows
-from feature_repo.materialization.memory import DEFAULT_MEMORY, chunk_bytes_below
+from feature_repo.materialization.memory import chunk_bytes_below
 from feature_repo.materialization.online import OnlineView
 from feature_repo.materialization.run import spans_of, whole_spans
 from feature_repo.materialization.sources import largest, sources_of
@@ -46,7 +46,7 @@ def materialize(
     force: bool = False,
     views: Sequence[str] | None = None,
     until: datetime | None = None,
-    memory: int = DEFAULT_MEMORY,
+    memory: int | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Write what is missing online of the current snapshot's views, as a job of this process.
@@ -61,7 +61,7 @@ def materialize(
         force: Write all rows even where nothing is missing.
         views: Which views; all of the snapshot if None.
         until: Rows that were known up to this instant; all if None.
-        memory: Cap on this process's memory, bytes.
+        memory: Cap on this process's memory, bytes; None for 2 GiB, or 1 GiB above what it holds already.
         seed: Of the sample that is compared at the end.
 
     Returns:
@@ -102,7 +102,7 @@ def queue_materialization(
     force: bool = False,
     views: Sequence[str] | None = None,
     until: datetime | None = None,
-    memory: int = DEFAULT_MEMORY,
+    memory: int | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Write a job for `backbeat features work` to do; arguments and faults as of :func:`materialize`.
@@ -126,7 +126,7 @@ def dry_run(
     force: bool = False,
     views: Sequence[str] | None = None,
     until: datetime | None = None,
-    memory: int = DEFAULT_MEMORY,
+    memory: int | None = None,
 ) -> dict[str, Any]:
     """Count what :func:`materialize` would write, and write nothing: no row, no job.
 
@@ -159,7 +159,8 @@ def materialized_snapshot(database: Database, home: Home, trained: str) -> str |
 
     Ids mean the same users and videos only within one data set. So it is the current snapshot where that is of the
     data set the model was trained on, else the one of that data set that was materialized last. A snapshot of which
-    only some views were ever materialized does not count.
+    only some views were ever materialized does not count; one whose newest validation report has failed meanwhile,
+    judged by newer rules, counts only where there is no other.
 
     Args:
         database: The platform's tables.
@@ -169,10 +170,13 @@ def materialized_snapshot(database: Database, home: Home, trained: str) -> str |
     done = snapshots_done(database, JOB_KIND)
     current = current_snapshot_id(home)
     dataset = _dataset(home, trained)
+    refused = None
     for snapshot_id in sorted(done, key=lambda each: each != current):
         if snapshot_id == trained or (dataset is not None and _dataset(home, snapshot_id) == dataset):
-            return snapshot_id
-    return None
+            if all(report.accepted for report in past_reports(database, limit=1, snapshot=snapshot_id)):
+                return snapshot_id
+            refused = refused or snapshot_id
+    return refused
 
 
 def _dataset(home: Home, snapshot_id: str) -> str | None:
@@ -187,13 +191,13 @@ def _ready(
 ) -> tuple[Snapshot, "FeatureStore", list[str]]:
     """The gate that all the above pass: a judged snapshot whose features are applied, and known views."""
     snapshot = current_snapshot(home)
-    require_passed(database, snapshot.id)
+    require_passed(database, home, snapshot.id)
     store = require_applied(settings, home, snapshot)
     with servers_answer():
         return snapshot, store, [source.name for source in sources_of(store, views)]
 
 
-def _parameters(force: bool, until: datetime | None, memory: int, seed: int) -> dict[str, Any]:
+def _parameters(force: bool, until: datetime | None, memory: int | None, seed: int) -> dict[str, Any]:
     told = None if until is None else to_utc(until).isoformat()
     return {"force": force, "until": told, "memory": memory, "seed": seed}
 

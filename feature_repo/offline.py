@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,20 +16,24 @@ import pyarrow.parquet as pq
 
 from contracts.clock import to_utc, utc_now
 from contracts.current import current_snapshot_id, make_current
-from contracts.errors import NotFound
+from contracts.errors import BadInput, NotFound
 from contracts.files import directory_written_whole
 from contracts.home import Home
-from contracts.snapshot import Snapshot, TableInfo
+from contracts.snapshot import Snapshot, TableInfo, table_path
 from contracts.tables import check_table
 from feature_repo.raw_tables import RawTables
 
 __all__ = [
+    "content_hash",
     "current_snapshot",
     "event_period",
+    "manifest_of",
     "newest_snapshot_of",
     "read_snapshot",
     "read_table",
     "snapshot_directory",
+    "snapshot_of",
+    "store_snapshot",
     "write_snapshot",
 ]
 
@@ -51,10 +55,35 @@ def write_snapshot(home: Home, raw: RawTables) -> tuple[Snapshot, bool]:
         BadInput: A table breaks its schema.
         StorageFull: The disk ran out of space.
     """
+    snapshot, created = store_snapshot(home, raw)
+    make_current(home, snapshot.id)
+    return snapshot, created
+
+
+def store_snapshot(home: Home, raw: RawTables) -> tuple[Snapshot, bool]:
+    """:func:`write_snapshot`, but for what is current: that stays as it is."""
+    snapshot = snapshot_of(raw)
+    directory = snapshot_directory(home, snapshot.id)
+    if _is_whole(directory, raw):
+        return read_snapshot(home, snapshot.id), False
+    shutil.rmtree(directory, ignore_errors=True)  # what is left of a snapshot that lost a file
+    with directory_written_whole(directory) as scratch:
+        for name, table in raw.tables.items():
+            pq.write_table(table, scratch / f"{name}.parquet", compression="zstd", row_group_size=_GROUP_ROWS)
+        (scratch / _MANIFEST).write_text(snapshot.model_dump_json(indent=2), encoding="utf-8")
+    return snapshot, True
+
+
+def snapshot_of(raw: RawTables) -> Snapshot:
+    """The manifest that tables would have as a snapshot; nothing is written.
+
+    Raises:
+        BadInput: A table breaks its schema.
+    """
     for name, table in raw.tables.items():
         check_table(name, table)
     infos = {
-        name: TableInfo(rows=table.num_rows, sha256=_content_hash(table)) for name, table in sorted(raw.tables.items())
+        name: TableInfo(rows=table.num_rows, sha256=content_hash(table)) for name, table in sorted(raw.tables.items())
     }
     content = {
         "dataset": raw.dataset,  # whose ids these are: the same tables under another name are other users' data
@@ -62,29 +91,37 @@ def write_snapshot(home: Home, raw: RawTables) -> tuple[Snapshot, bool]:
         "embeddings": {modality: spec.model_dump(mode="json") for modality, spec in sorted(raw.specs.items())},
         "split": raw.split.model_dump(mode="json"),
     }
-    snapshot_id = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
-    directory = snapshot_directory(home, snapshot_id)
-    created = not _is_whole(directory, raw)
-    if created:
-        shutil.rmtree(directory, ignore_errors=True)  # what is left of a snapshot that lost a file
-        snapshot = Snapshot(
-            id=snapshot_id,
-            dataset=raw.dataset,
-            source=raw.source,
-            created_at=utc_now(),
-            tables=infos,
-            embeddings=dict(sorted(raw.specs.items())),
-            split=raw.split,
-            media=None if raw.media is None else str(raw.media.absolute()),
-        )
-        with directory_written_whole(directory) as scratch:
-            for name, table in raw.tables.items():
-                pq.write_table(table, scratch / f"{name}.parquet", compression="zstd", row_group_size=_GROUP_ROWS)
-            (scratch / _MANIFEST).write_text(snapshot.model_dump_json(indent=2), encoding="utf-8")
-    else:
-        snapshot = read_snapshot(home, snapshot_id)
-    make_current(home, snapshot_id)
-    return snapshot, created
+    return Snapshot(
+        id=_id_of(content),
+        dataset=raw.dataset,
+        source=raw.source,
+        created_at=utc_now(),
+        tables=infos,
+        embeddings=dict(sorted(raw.specs.items())),
+        split=raw.split,
+        media=None if raw.media is None else str(raw.media.absolute()),
+    )
+
+
+def _id_of(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def manifest_of(data: bytes) -> Snapshot:
+    """The manifest that a file holds.
+
+    What the id was made from is taken as it stands in the file: a manifest of an earlier version keeps its id.
+
+    Raises:
+        ValueError: It is damaged, or its id is not the hash of its content, as somebody has changed it.
+    """
+    snapshot = Snapshot.model_validate_json(data)
+    written = json.loads(data)
+    hashes = {name: info["sha256"] for name, info in written["tables"].items()}
+    own = _id_of({"tables": hashes, **{part: written[part] for part in ("dataset", "embeddings", "split")}})
+    if own != snapshot.id:
+        raise ValueError(f"its content has id {own}, and it says {snapshot.id}")
+    return snapshot
 
 
 def _is_whole(directory: Path, raw: RawTables) -> bool:
@@ -114,6 +151,7 @@ def read_snapshot(home: Home, snapshot_id: str) -> Snapshot:
 
     Raises:
         NotFound: There is none of that id.
+        BadInput: Its manifest is damaged, or was changed since it was written.
     """
     path = snapshot_directory(home, snapshot_id) / _MANIFEST
     if not path.is_file():
@@ -123,7 +161,18 @@ def read_snapshot(home: Home, snapshot_id: str) -> Snapshot:
             expected="one of the snapshots in the home's offline directory",
             next_step="ingest the data again",
         )
-    return Snapshot.model_validate_json(path.read_bytes())
+    try:
+        snapshot = manifest_of(path.read_bytes())
+        if snapshot.id != snapshot_id:
+            raise ValueError(f"it is of snapshot {snapshot.id}")
+    except ValueError as error:
+        raise BadInput(
+            f"snapshot {snapshot_id}",
+            found=f"a manifest {path} that is not as it was written ({str(error).partition(chr(10))[0]})",
+            expected="the tables, embedding specs, split and data set that the snapshot's id was made from",
+            next_step="restore it from a backup, or remove it and ingest the data again",
+        ) from None
+    return snapshot
 
 
 def newest_snapshot_of(home: Home, dataset: str) -> Snapshot:
@@ -161,8 +210,9 @@ def read_table(home: Home, snapshot: Snapshot, name: str, columns: Sequence[str]
 
     Raises:
         NotFound: The snapshot has no such table, or its file is gone.
+        BadInput: The file is damaged.
     """
-    path = snapshot_directory(home, snapshot.id) / f"{name}.parquet"
+    path = table_path(home, snapshot.id, name)
     if not path.is_file():
         raise NotFound(
             f"table {name!r} of snapshot {snapshot.id}",
@@ -170,7 +220,15 @@ def read_table(home: Home, snapshot: Snapshot, name: str, columns: Sequence[str]
             expected=f"one of {', '.join(snapshot.tables)}, as ingested",
             next_step="ingest the data again",
         )
-    return pq.read_table(path, columns=list(columns) if columns is not None else None)
+    try:
+        return pq.read_table(path, columns=list(columns) if columns is not None else None)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise BadInput(
+            f"table {name!r} of snapshot {snapshot.id}",
+            found=f"a damaged file {path} ({str(error).splitlines()[0]})",
+            expected="a Parquet file, as ingested",
+            next_step="remove it and ingest the data again",
+        ) from None
 
 
 def event_period(home: Home, snapshot: Snapshot) -> tuple[datetime, datetime]:
@@ -182,27 +240,39 @@ def event_period(home: Home, snapshot: Snapshot) -> tuple[datetime, datetime]:
     return to_utc(min(bound["min"] for bound in known)), to_utc(max(bound["max"] for bound in known))
 
 
-def _content_hash(table: pa.Table) -> str:
-    """SHA-256 over the values of all columns, whatever their chunks and buffers look like."""
+def content_hash(table: pa.Table) -> str:
+    """SHA-256 over the values of all columns, whatever their chunks and buffers look like; nothing is copied whole.
+
+    It is what a snapshot's manifest has of each table.
+    """
     hasher = hashlib.sha256()
     for name in table.schema.names:
         kind = str(table.schema.field(name).type).replace("<element: ", "<item: ")  # what Parquet calls a list's values
         hasher.update(f"{name} {kind}\0".encode())
-        for part in _value_buffers(table[name].combine_chunks()):
+        for part in _value_buffers(table[name].chunks):
             hasher.update(np.ascontiguousarray(part).data)
     return hasher.hexdigest()
 
 
-def _value_buffers(column: pa.Array) -> list[npt.NDArray[Any]]:
-    known = [column.is_valid().to_numpy(zero_copy_only=False)] if column.null_count else []
-    if pa.types.is_list(column.type):
-        lengths = pc.list_value_length(column).fill_null(0).to_numpy()
-        return [*known, lengths, *_value_buffers(column.flatten())]
-    if pa.types.is_string(column.type):
-        column = column.fill_null("")
-        offsets = np.frombuffer(column.buffers()[1] or bytes(4), np.int32)[column.offset :][: len(column) + 1]
-        text = np.frombuffer(column.buffers()[2] or b"", np.uint8)[offsets[0] : offsets[-1]]
-        return [*known, np.diff(offsets), text]
-    if pa.types.is_timestamp(column.type):
-        column = column.cast(pa.int64())
-    return [*known, column.fill_null(0).to_numpy()]
+def _value_buffers(chunks: Sequence[pa.Array]) -> Iterator[npt.NDArray[Any]]:
+    """Validity where a value is null, then lengths, then values: each of all chunks before the next."""
+    if any(chunk.null_count for chunk in chunks):
+        yield from (chunk.is_valid().to_numpy(zero_copy_only=False) for chunk in chunks)
+    kind = chunks[0].type if chunks else pa.null()
+    if pa.types.is_list(kind):
+        yield from (pc.list_value_length(chunk).fill_null(0).to_numpy() for chunk in chunks)
+        yield from _value_buffers([chunk.flatten() for chunk in chunks])
+    elif pa.types.is_string(kind):
+        texts = [_text_buffers(chunk.fill_null("")) for chunk in chunks]
+        yield from (lengths for lengths, _ in texts)
+        yield from (text for _, text in texts)
+    elif pa.types.is_timestamp(kind):
+        yield from (chunk.cast(pa.int64()).fill_null(0).to_numpy() for chunk in chunks)
+    else:
+        yield from (chunk.fill_null(0).to_numpy() for chunk in chunks)
+
+
+def _text_buffers(column: pa.StringArray) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
+    offsets = np.frombuffer(column.buffers()[1] or bytes(4), np.int32)[column.offset :][: len(column) + 1]
+    text = np.frombuffer(column.buffers()[2] or b"", np.uint8)[offsets[0] : offsets[-1]]
+    return np.diff(offsets), text

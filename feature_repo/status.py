@@ -5,6 +5,7 @@ from typing import Any
 
 from contracts.clock import utc_now
 from contracts.database import Database
+from contracts.files import file_stamp
 from contracts.home import Home
 from contracts.jobs import RESUMABLE, JobState, list_jobs, state_of
 from contracts.platform import JobRow, OnlineViewRow
@@ -14,7 +15,7 @@ from contracts.snapshot import Snapshot
 from feature_repo.definitions import definitions_digest
 from feature_repo.materialization.repeats import tell_jobs
 from feature_repo.materialization.sources import newest
-from feature_repo.materialization.watermarks import file_stamp, files_written, online_views
+from feature_repo.materialization.watermarks import files_written, online_views
 from feature_repo.materialize import JOB_KIND, materialized_snapshot
 from feature_repo.offline import current_snapshot
 from feature_repo.store import is_applied
@@ -29,9 +30,10 @@ def feature_status(settings: Settings, home: Home) -> dict[str, Any]:
     """Facts about the current snapshot.
 
     Returns:
-        ``snapshot``, ``dataset``, ``source``, rows per table, whether its features are ``applied``, the verdict
-        of its newest validation report, the state of its newest materialization, the snapshot whose features are
-        ``served`` to models of its data set; ``views``, one document each (see below); ``jobs``, the newest five on
+        ``snapshot``, ``dataset``, ``source``, rows per table, whether its features are ``applied``; how its newest
+        validation report has it ``validated`` (``passed``, ``failed``, ``overridden`` or None); the state of its newest
+        materialization; the snapshot whose features are ``served`` to models of its data set, which is an earlier one
+        while this one is not materialized; ``views``, one document each (see below); ``jobs``, the newest five on
         the snapshot as `backbeat features jobs` tells them; ``next``, the commands to run.
 
         A view has its ``name``; ``state``: ``online``, ``behind`` (rows have become known since its watermark),
@@ -61,7 +63,7 @@ def feature_status(settings: Settings, home: Home) -> dict[str, Any]:
         "source": snapshot.source,
         "tables": {name: info.rows for name, info in snapshot.tables.items()},
         "applied": is_applied(settings, home, snapshot.id),
-        "validated": None if report is None else "passed" if report.success else "failed",
+        "validated": None if report is None else report.verdict,
         "materialized": str(state_of(begun[0])) if begun else None,
         "served": served,
         "views": views,
@@ -114,8 +116,10 @@ def _next_steps(document: dict[str, Any]) -> list[str]:
     states = {view["state"] for view in document["views"]}
     if not document["applied"] or "not computed" in states:
         steps.append("backbeat features apply")
-    if document["validated"] != "passed":
+    if document["validated"] is None:
         steps.append("backbeat validate run")
+    elif document["validated"] == "failed":  # the gate is shut: nothing of the below would go through
+        return [*steps, "backbeat validate report"]
     queued = [job["id"] for job in document["jobs"] if job["state"] == JobState.QUEUED]
     stopped = next((job["id"] for job in document["jobs"] if job["state"] != JobState.QUEUED), None)
     newest_state = document["materialized"]

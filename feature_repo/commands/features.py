@@ -40,7 +40,7 @@ def features_materialize(
     until: Annotated[
         str | None, typer.Option("--until", help="Only rows known by this instant, e.g. 2026-01-31T12:00:00+00:00.")
     ] = None,
-    memory: Annotated[str, typer.Option("--memory", help="Cap on this process's memory.")] = "2GiB",
+    memory: Annotated[str | None, typer.Option("--memory", help="Cap on this process's memory. Default: 2GiB.")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of the sample that is compared with offline.")] = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count what would be written, and write nothing.")] = False,
     queue: Annotated[bool, typer.Option("--queue", help="Leave it to `backbeat features work`.")] = False,
@@ -65,7 +65,8 @@ def features_materialize(
         )
     instant = None if until is None else clock.parse_instant(until, "option --until")
     settings, place = open_home(home)
-    facts: dict[str, Any] = {"force": force, "views": view or None, "until": instant, "memory": parse_memory(memory)}
+    cap = None if memory is None else parse_memory(memory)
+    facts: dict[str, Any] = {"force": force, "views": view or None, "until": instant, "memory": cap}
     if dry_run:
         summary = materialize.dry_run(settings, place, **facts)
         counts = [
@@ -96,7 +97,7 @@ def features_status(home: HomeOption = None, as_json: JsonOption = False) -> Non
         f"applied       {'yes' if document['applied'] else 'no: run `backbeat features apply`'}",
         f"validated     {document['validated'] or 'no: run `backbeat validate run`'}",
         f"materialized  {document['materialized'] or 'no: run `backbeat features materialize`'}",
-        f"served        {document['served'] or 'nothing yet'}",
+        f"served        {_served(document)}",
         "views",
         *(f"  {_freshness(view)}" for view in document["views"]),
     ]
@@ -105,6 +106,13 @@ def features_status(home: HomeOption = None, as_json: JsonOption = False) -> Non
     if document["next"]:
         lines += ["next", *(f"  {step}" for step in document["next"])]
     emit(document, as_json=as_json, text="\n".join(lines))
+
+
+def _served(document: dict[str, Any]) -> str:
+    if document["served"] in (None, document["snapshot"]):
+        return document["served"] or "nothing yet"
+    why = "the current one failed validation" if document["validated"] == "failed" else "until this one is materialized"
+    return f"{document['served']} ({why})"
 
 
 def _freshness(view: dict[str, Any]) -> str:

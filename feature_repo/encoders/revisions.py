@@ -13,7 +13,7 @@ from contracts.tables import EMBEDDING_PREFIX
 from feature_repo.offline import current_snapshot, read_table, write_snapshot
 from feature_repo.raw_tables import RawTables
 
-__all__ = ["name_for", "rewrite", "use_revision"]
+__all__ = ["name_for", "rewrite", "rewritten", "use_revision"]
 
 _DIGITS = 8
 
@@ -55,12 +55,26 @@ def rewrite(
 
     Args:
         home: Where to.
-        snapshot: The one it is made from; its tables that are not given are kept.
-        tables: Table → its new rows. An embedding table whose name has no spec any more is left out.
+        snapshot: The one it is made from.
+        tables: As of :func:`rewritten`.
         embeddings: All specs of the new snapshot.
 
     Returns:
         The snapshot, and whether it is new.
+    """
+    return write_snapshot(home, rewritten(home, snapshot, tables, embeddings))
+
+
+def rewritten(
+    home: Home, snapshot: Snapshot, tables: Mapping[str, pa.Table], embeddings: Mapping[str, EmbeddingSpec]
+) -> RawTables:
+    """A snapshot's tables with some of them replaced; nothing is written.
+
+    Args:
+        home: Where the snapshot is.
+        snapshot: Its tables that are not given are kept.
+        tables: Table → its new rows. An embedding table whose name has no spec any more is left out.
+        embeddings: All specs that there are then.
     """
     kept = [
         name
@@ -68,7 +82,7 @@ def rewrite(
         if name not in tables
         and (not name.startswith(EMBEDDING_PREFIX) or name.removeprefix(EMBEDDING_PREFIX) in embeddings)
     ]
-    raw = RawTables(
+    return RawTables(
         {name: read_table(home, snapshot, name) for name in kept} | dict(tables),
         dict(embeddings),
         snapshot.split,
@@ -76,7 +90,6 @@ def rewrite(
         snapshot.source,
         None if snapshot.media is None else Path(snapshot.media),
     )
-    return write_snapshot(home, raw)
 
 
 def use_revision(home: Home, name: str, digest: str) -> tuple[Snapshot, EmbeddingSpec, EmbeddingSpec]:

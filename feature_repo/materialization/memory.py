@@ -9,7 +9,7 @@ from contracts.errors import BadInput
 __all__ = ["DEFAULT_MEMORY", "chunk_bytes_below", "memory_text", "parse_memory"]
 
 DEFAULT_MEMORY: Final = 2 * 2**30
-"""Bytes."""
+"""Bytes; more in a process that holds much already, such as a notebook."""
 
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 _COPIES = 8
@@ -43,11 +43,11 @@ def memory_text(size: int) -> str:
     return f"{size / 2**30:.3g} GiB" if size >= 2**30 else f"{size / 2**20:,.0f} MiB"
 
 
-def chunk_bytes_below(memory: int, group_bytes: int, rows: int) -> int:
+def chunk_bytes_below(memory: int | None, group_bytes: int, rows: int) -> int:
     """Size of the chunks with which a process stays below a memory cap.
 
     Args:
-        memory: The cap, bytes.
+        memory: The cap, bytes; None for the default.
         group_bytes: The largest row group of the files to be read.
         rows: Rows of the longest file.
 
@@ -58,6 +58,8 @@ def chunk_bytes_below(memory: int, group_bytes: int, rows: int) -> int:
         BadInput: The cap leaves no room beside the libraries.
     """
     resident, reading = _resident(), _PLANNED * rows + _ROOM + 2 * group_bytes
+    if memory is None:
+        memory = max(DEFAULT_MEMORY, resident + DEFAULT_MEMORY // 2)
     chunk = (memory - resident - reading) // _COPIES
     needed = resident + max(_PLANNING * rows, reading + _COPIES * _SMALLEST)
     if memory < needed:
@@ -66,7 +68,7 @@ def chunk_bytes_below(memory: int, group_bytes: int, rows: int) -> int:
             found=memory_text(memory),
             expected=f"at least {memory_text(needed + 2**20)} for these views: the libraries, the keys of the longest "
             "table and one chunk",
-            next_step="give it more, e.g. `backbeat features materialize --memory 2GiB`",
+            next_step=f"give it more, e.g. `backbeat features materialize --memory {-(-needed // 2**30) + 1}GiB`",
         )
     return min(chunk, _LARGEST)
 

@@ -10,16 +10,17 @@ import pyarrow as pa
 from contracts.console import Advance, progress
 from contracts.database import Database
 from contracts.errors import ValidationFailed
+from contracts.files import file_stamp
 from contracts.home import Home
 from contracts.job_run import JobRun
-from contracts.reports import require_passed
+from contracts.reports import AcceptedReport, require_passed
 from contracts.settings import Settings
 from feature_repo.materialization.check import changed_rows, check_sample, is_online
-from feature_repo.materialization.memory import DEFAULT_MEMORY, chunk_bytes_below
+from feature_repo.materialization.memory import chunk_bytes_below
 from feature_repo.materialization.online import OnlineView
 from feature_repo.materialization.registry import record_interval
 from feature_repo.materialization.sources import EPOCH, ViewSource, largest, sources_of
-from feature_repo.materialization.watermarks import file_stamp, files_written, online_views, set_watermark
+from feature_repo.materialization.watermarks import files_written, online_views, set_watermark
 from feature_repo.offline import read_snapshot
 from feature_repo.store import applied_definitions, require_applied, servers_answer
 from feature_repo.stores.plan import Plan, plan, read_chunk
@@ -102,7 +103,7 @@ def _end(source: ViewSource, until: datetime | None) -> datetime:
 def run_materialization(settings: Settings, home: Home, database: Database, run: JobRun) -> None:
     """Do, or go on with, a materialization job that has been entered.
 
-    Its parameters are ``force``, ``until`` (ISO 8601 or null), ``memory`` (bytes) and ``seed``.
+    Its parameters are ``force``, ``until`` (ISO 8601 or null), ``memory`` (bytes or null) and ``seed``.
 
     Raises:
         ValidationFailed: The snapshot has no passed report, or a sampled value is not online as it is offline.
@@ -111,10 +112,10 @@ def run_materialization(settings: Settings, home: Home, database: Database, run:
         ServiceUnavailable: A server does not answer (any more).
         StopRequested: Somebody asked the job to pause or to end.
     """
-    require_passed(database, run.snapshot)
+    report = require_passed(database, home, run.snapshot)
     store = require_applied(settings, home, read_snapshot(home, run.snapshot))
     with servers_answer():
-        work = _Work(home, database, store, run)
+        work = _Work(home, database, store, run, report)
         with progress("materializing feature views", work.total) as advance:
             advance(work.done)
             for span in work.spans:
@@ -123,15 +124,17 @@ def run_materialization(settings: Settings, home: Home, database: Database, run:
 
 
 class _Work:
-    """The views of one attempt and how far each is."""
+    """The views of one attempt and how far each is; of a snapshot that was let through the gate."""
 
-    def __init__(self, home: Home, database: Database, store: "FeatureStore", run: JobRun) -> None:
+    def __init__(
+        self, home: Home, database: Database, store: "FeatureStore", run: JobRun, report: AcceptedReport
+    ) -> None:
         self._home, self._database, self._store, self._run = home, database, store, run
+        self._report = report
         self._definitions = str(applied_definitions(store))
         kept = run.checkpoint if run.checkpoint.get("definitions") == self._definitions else {}
         sources = sources_of(store, run.subjects)
-        memory = int(run.parameters.get("memory", DEFAULT_MEMORY))
-        allowed = chunk_bytes_below(memory, *largest(sources))
+        allowed = chunk_bytes_below(run.parameters.get("memory"), *largest(sources))
         self._chunk_bytes = min(allowed, kept.get("chunk_bytes", allowed))
         self._views: dict[str, _Progress] = {name: _Progress(**view) for name, view in kept.get("views", {}).items()}
         self._chunks: dict[str, int] = {}
@@ -189,6 +192,7 @@ class _Work:
             "views": self._run.subjects,
             "definitions": self._definitions,
             "complete": whole <= online,
+            "validation_report": self._report.id,
             "written": {
                 name: {"from": view.start, "until": view.end, "rows": view.rows, "changed": view.changed}
                 | {"checked": view.checked}

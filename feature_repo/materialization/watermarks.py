@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from pathlib import Path
 
 from contracts.clock import utc_now
 from contracts.database import Database
 from contracts.platform import JobRow, OnlineViewRow
 
-__all__ = ["file_stamp", "files_written", "online_views", "set_watermark"]
+__all__ = ["files_written", "online_views", "set_watermark"]
 
 
 def online_views(database: Database, snapshot: str) -> dict[str, OnlineViewRow]:
@@ -17,12 +16,6 @@ def online_views(database: Database, snapshot: str) -> dict[str, OnlineViewRow]:
         rows = session.query(OnlineViewRow).filter_by(snapshot=snapshot).all()
         session.expunge_all()
         return {row.view: row for row in rows}
-
-
-def file_stamp(path: Path) -> str:
-    """Tells a view's file from one that was computed later: its size in bytes and when it was written."""
-    state = path.stat()
-    return f"{state.st_size}:{state.st_mtime_ns}"
 
 
 def files_written(database: Database, views: Mapping[str, OnlineViewRow]) -> dict[str, str]:

@@ -15,7 +15,7 @@ import pyarrow as pa
 from contracts.errors import BadInput
 from contracts.files import write_bytes_whole, write_text_whole
 from contracts.home import Home
-from contracts.snapshot import Snapshot, SplitInstants
+from contracts.snapshot import PUSHED, Snapshot, SplitInstants
 from contracts.tables import EMBEDDING_PREFIX, natural_key, schema_of
 from feature_repo.offline import newest_snapshot_of, read_table, write_snapshot
 from feature_repo.raw_tables import RawTables
@@ -154,16 +154,13 @@ def merge(
         specs=base.embeddings,
         split=_split(base, train_until, validation_until),
         dataset=dataset,
-        source=base.source if base.source.endswith(_PUSHED) else base.source + _PUSHED,
+        source=base.source.removesuffix(PUSHED) + PUSHED,
         media=None if base.media is None else Path(base.media),
     )
     snapshot, created = write_snapshot(home, raw)
     for path in files:
         landing.take_away(path, base)
     return snapshot, added, created
-
-
-_PUSHED = ", and what was pushed"
 
 
 def _split(base: Snapshot, train_until: datetime | None, validation_until: datetime | None) -> SplitInstants:

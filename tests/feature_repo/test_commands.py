@@ -103,13 +103,13 @@ from contracts.settings import load_settings
 settings = load_settings(home=sys.argv[1])
 home = Home.open(settings)
 from feature_repo.apply import apply_features
-from feature_repo.frame import load_training_frame
+from feature_repo.frame import load_unjudged_frame
 from feature_repo.materialize import materialize
 from feature_repo.online import OnlineFeatures
 with home.writing("test"):
     apply_features(settings, home)
     materialize(settings, home, force=True)
-load_training_frame(settings, home, "m3csr_v1")
+load_unjudged_frame(settings, home, "m3csr_v1")
 OnlineFeatures(settings, home, current_snapshot_id(home)).user_history(["u1"])
 import gc
 gc.freeze()

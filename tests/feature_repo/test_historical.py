@@ -19,7 +19,7 @@ from contracts.snapshot import Snapshot
 from contracts.tables import TIMESTAMP
 from feature_repo import historical
 from feature_repo.apply import apply_features
-from feature_repo.frame import load_training_frame
+from feature_repo.frame import load_unjudged_frame
 from feature_repo.historical import historical_features, unknown_ids
 from feature_repo.offline import read_table, write_snapshot
 from feature_repo.raw_tables import RawTables, microseconds
@@ -336,4 +336,4 @@ def test_a_data_set_has_the_services_of_its_tables(
     assert set(service_views(home, music, "mmm_v1")) == {"user_listens", *networks}
     assert not moment_views_of(home, music)
     with pytest.raises(NotFound, match=r"no interactions with videos in data set 'lastfm'"):
-        load_training_frame(settings, home, "mmm_v1")
+        load_unjudged_frame(settings, home, "mmm_v1")

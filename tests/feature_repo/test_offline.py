@@ -1,5 +1,8 @@
 """Snapshots: equal data has one id, and a home shows whole snapshots only."""
 
+import hashlib
+import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -8,10 +11,12 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from contracts.embeddings import EmbeddingSpec
 from contracts.errors import BadInput, NotFound
 from contracts.home import Home
 from feature_repo.offline import (
     current_snapshot,
+    manifest_of,
     read_snapshot,
     read_table,
     snapshot_directory,
@@ -21,6 +26,9 @@ from feature_repo.raw_tables import RawTables
 from feature_repo.simulator import simulate
 
 H = timedelta(hours=1)
+SPEC = EmbeddingSpec(
+    modality="visual", encoder="e", revision="1", preprocessing="none", width=3, dtype="float32", normalisation="none"
+).model_dump(mode="json")
 EVENTS = [(0, 0, -3 * H), (1, 1, -2 * H), (0, 2, -H), (2, 3, H), (1, 4, 30 * H)]
 
 
@@ -128,3 +136,48 @@ def test_a_snapshot_that_lost_a_table_is_written_again(home: Home) -> None:
         again, created = write_snapshot(home, raw)
     assert (again.id, created) == (snapshot.id, True)
     assert read_table(home, again, "users").num_rows == 20
+
+
+@pytest.mark.parametrize("part", ["embeddings", "split", "tables", "dataset", "id", "damaged"])
+def test_a_manifest_that_somebody_has_changed_is_refused(home: Home, raw: RawTables, part: str) -> None:
+    with home.writing("test"):
+        snapshot, _ = write_snapshot(home, raw)
+    path = snapshot_directory(home, snapshot.id) / "snapshot.json"
+    written = json.loads(path.read_text())
+    if part == "embeddings":
+        written[part]["visual"] = written[part].get("visual", SPEC) | {"encoder": "another"}
+    elif part == "split":
+        written[part]["train_until"] = "2020-01-01T00:00:00Z"
+    elif part == "tables":
+        written[part]["users"]["sha256"] = "0" * 64
+    else:
+        written[part] = "another"
+    path.write_text("{" if part == "damaged" else json.dumps(written))
+    with pytest.raises(
+        BadInput, match=rf"snapshot {snapshot.id}: found a manifest {path} that is not as it was written"
+    ):
+        current_snapshot(home)
+
+
+def test_a_manifest_of_another_snapshot_is_refused(home: Home, raw: RawTables) -> None:
+    with home.writing("test"):
+        first, _ = write_snapshot(home, raw)
+        second, _ = write_snapshot(home, replace(raw, dataset="another name"))
+    shutil.copy(*(snapshot_directory(home, each.id) / "snapshot.json" for each in (first, second)))
+    with pytest.raises(BadInput, match=f"it is of snapshot {first.id}"):
+        current_snapshot(home)
+
+
+def test_a_manifest_of_a_version_with_fewer_facts_is_read() -> None:
+    """What a spec did not have when the id was made is no part of it."""
+    facts = {name: SPEC[name] for name in SPEC if name not in ("entity", "available_from")}
+    content = {
+        "dataset": "d",
+        "tables": {"users": "1" * 64},
+        "embeddings": {"visual": facts},
+        "split": {"train_until": "2024-01-01T00:00:00Z", "validation_until": "2024-01-02T00:00:00Z", "nominal": True},
+    }
+    identity = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+    more = {"id": identity, "source": "s", "created_at": "2024-01-03T00:00:00Z"}
+    tables = {"users": {"rows": 3, "sha256": "1" * 64}}
+    assert manifest_of(json.dumps(content | more | {"tables": tables}).encode()).embeddings["visual"].entity == "video"

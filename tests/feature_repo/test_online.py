@@ -289,6 +289,38 @@ def test_a_new_snapshot_is_served_when_it_is_materialized(
     assert materialized_snapshot(database, ready, first) == first, "back to the first data"
 
 
+def test_while_a_failed_snapshot_is_current_the_last_good_one_is_served(
+    settings: Settings, ready: Home, database: Database, passed: Callable[..., None], make_platform: Callable[..., Any]
+) -> None:
+    materialize(settings, ready)
+    good = current_snapshot(ready).id
+    bad, _ = write_snapshot(ready, make_platform([*EVENTS, (0, 1, 40 * H)]))
+    apply_features(settings, ready)
+    passed(database, bad.id, success=False)
+    with pytest.raises(ValidationFailed, match=f"snapshot {bad.id}.*backbeat validate override"):
+        materialize(settings, ready)
+    assert OnlineFeatures(settings, ready, good).user_history(["user-0"]) == [["video-0", "video-2"]]
+    status = feature_status(settings, ready)
+    assert (status["snapshot"], status["validated"], status["served"]) == (bad.id, "failed", good)
+    assert status["next"] == ["backbeat validate report"], "nothing else would go through the gate"
+
+
+def test_a_materialized_snapshot_that_newer_rules_refuse_gives_way_to_one_that_passed(
+    settings: Settings, ready: Home, database: Database, passed: Callable[..., None], make_platform: Callable[..., Any]
+) -> None:
+    materialize(settings, ready)
+    first = current_snapshot(ready).id
+    second, _ = write_snapshot(ready, make_platform([*EVENTS, (0, 1, 40 * H)]))
+    apply_features(settings, ready)
+    passed(database, second.id)
+    materialize(settings, ready)
+    assert materialized_snapshot(database, ready, first) == second.id
+    passed(database, second.id, success=False)
+    assert materialized_snapshot(database, ready, first) == first
+    passed(database, first, success=False)
+    assert materialized_snapshot(database, ready, first) == second.id, "there is no better one"
+
+
 def test_readers_come_to_a_new_snapshot_by_themselves(
     settings: Settings, ready: Home, database: Database, passed: Callable[..., None], make_platform: Callable[..., Any]
 ) -> None:

@@ -13,7 +13,7 @@ from contracts.errors import NotFound
 from contracts.home import Home
 from contracts.settings import Settings
 from feature_repo.apply import apply_features
-from feature_repo.frame import TrainingFrame, load_test_pairs, load_training_frame
+from feature_repo.frame import TrainingFrame, load_test_pairs, load_unjudged_frame
 from feature_repo.offline import write_snapshot
 from feature_repo.raw_tables import RawTables, microseconds
 from feature_repo.views.derived import ensure_derived
@@ -72,7 +72,7 @@ def frame(settings: Settings, home: Home, make_platform: Callable[..., RawTables
     with home.writing("test"):
         write_snapshot(home, make_platform(EDGES, published=PUBLISHED))
         apply_features(settings, home)
-    return load_training_frame(settings, home, "m3csr_v1")
+    return load_unjudged_frame(settings, home, "m3csr_v1")
 
 
 def test_frame_at_the_edges(settings: Settings, home: Home, frame: TrainingFrame) -> None:
@@ -93,7 +93,7 @@ def test_frame_at_the_edges(settings: Settings, home: Home, frame: TrainingFrame
     assert frame.modalities["acoustic"].tolist() == [[0], [0], [-2], [0], [-4]]
     assert frame.modalities["visual"].dtype == np.float32
     assert frame.specs == {name: frame.snapshot.embeddings[name] for name in ("acoustic", "visual")}
-    only_events = load_training_frame(settings, home, "interactions_v1", frame.snapshot)
+    only_events = load_unjudged_frame(settings, home, "interactions_v1", frame.snapshot)
     assert (only_events.modalities, only_events.missing, only_events.specs) == ({}, {}, {})
     np.testing.assert_array_equal(only_events.history, frame.history)
     np.testing.assert_array_equal(only_events.popularity, frame.popularity)
@@ -106,7 +106,7 @@ def test_frame_equals_the_oracle_on_a_busy_platform(
     with home.writing("test"):
         snapshot, _ = write_snapshot(home, raw)
         apply_features(settings, home)
-    frame = load_training_frame(settings, home, "interactions_v1")
+    frame = load_unjudged_frame(settings, home, "interactions_v1")
     cut = snapshot.split.train_until
     before = [event for event in raw.tables["interactions"].to_pylist() if event["event_time"] < cut]
     assert len(before) > 150
@@ -139,7 +139,7 @@ def test_late_events_count_in_the_part_in_which_they_arrive(
     with home.writing("test"):
         write_snapshot(home, replace(raw, tables=tables))
         apply_features(settings, home)
-    frame = load_training_frame(settings, home, "interactions_v1")
+    frame = load_unjudged_frame(settings, home, "interactions_v1")
     assert frame.train.tolist() == [[0, 0], [2, 0], [0, 1]]
     assert frame.validation.tolist() == [[0, 2], [0, 3]]
     assert load_test_pairs(home, frame).tolist() == [[1, 0], [1, 1]]
@@ -165,7 +165,7 @@ def test_content_is_the_newest_and_behaviour_that_of_training(
     with home.writing("test"):
         write_snapshot(home, replace(raw, tables=raw.tables | {"embedding_visual": encoded}))
         apply_features(settings, home)
-    frame = load_training_frame(settings, home, "vbpr_v1")
+    frame = load_unjudged_frame(settings, home, "vbpr_v1")
     newest: dict[str, tuple[int, list[float]]] = {}
     for row in encoded.to_pylist():
         newest[row["video_id"]] = max(
@@ -185,7 +185,7 @@ def test_unknown_ids_are_left_out(settings: Settings, home: Home, make_platform:
     with home.writing("test"):
         write_snapshot(home, RawTables(tables, raw.specs, raw.split, raw.dataset, raw.source))
         apply_features(settings, home)
-    frame = load_training_frame(settings, home, "interactions_v1")
+    frame = load_unjudged_frame(settings, home, "interactions_v1")
     assert frame.train.tolist() == [[0, 1]]
     assert frame.history[:, :2].tolist() == [[1, -1], [-1, -1], [-1, -1]]
 
@@ -196,11 +196,11 @@ def test_frame_needs_known_and_applied_features(
     with home.writing("test"):
         snapshot, _ = write_snapshot(home, make_platform(EDGES))
     with pytest.raises(NotFound, match=r"feature service 'm3csr_v2'.*'m3csr_v1'"):
-        load_training_frame(settings, home, "m3csr_v2")
+        load_unjudged_frame(settings, home, "m3csr_v2")
     with pytest.raises(NotFound, match=r"features of snapshot .*backbeat features apply"):
-        load_training_frame(settings, home, "m3csr_v1")
+        load_unjudged_frame(settings, home, "m3csr_v1")
     with home.writing("test"):
         assert ensure_derived(home, snapshot)[1]
         assert not ensure_derived(home, snapshot)[1]
     with pytest.raises(NotFound, match="backbeat features apply"):
-        load_training_frame(settings, home, "m3csr_v1")
+        load_unjudged_frame(settings, home, "m3csr_v1")

@@ -13,7 +13,7 @@ from contracts.errors import ServiceUnavailable
 from contracts.home import Home
 from contracts.settings import Settings, load_settings
 from feature_repo.apply import apply_features
-from feature_repo.frame import load_training_frame
+from feature_repo.frame import load_unjudged_frame
 from feature_repo.materialize import materialize
 from feature_repo.offline import write_snapshot
 from feature_repo.online import OnlineFeatures
@@ -58,7 +58,7 @@ def test_the_road_on_servers(production: Settings, passed: Callable[..., None]) 
             online = OnlineFeatures(production, home, snapshot.id)
             assert online.user_history([*expected.index, "nobody"]) == [*expected, []]
             online.close()
-            frame = load_training_frame(production, home, "m3csr_v1")
+            frame = load_unjudged_frame(production, home, "m3csr_v1")
             assert sorted(frame.modalities) == ["acoustic", "textual", "visual"]
             assert not (home.feast / "online.db").exists()
             assert not (home.feast / "registry.pb").exists()
