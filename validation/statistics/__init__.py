@@ -1,0 +1,1 @@
+"""Statistics of embedding tables, and the bands that are learned from accepted ones."""
