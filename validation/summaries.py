@@ -1,4 +1,4 @@
-"""Per-row facts about a table: what the suites judge. Great Expectations never sees an array column."""
+"""Scalar facts about rows and parts of tables that hold no vectors: what their suites judge."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -11,98 +11,103 @@ import pyarrow.compute as pc
 
 from contracts.snapshot import SplitInstants
 
-__all__ = ["embedding_summary", "row_summary", "split_summary"]
-
-_ROWS_AT_ONCE = 16_384
-_HASH_SEED = 20_260_101
+__all__ = ["complete_rows", "filled", "repeated_rows", "row_statistics", "row_summary", "split_summary"]
 
 
-def embedding_summary(embeddings: pa.Table, owners: pa.Table, key: str, width: int) -> pd.DataFrame:
-    """Scalar facts about every vector of one table, then one row for each entity that has none.
+_INSTEAD = {"string": "", "timestamp[us, tz=UTC]": 0}
 
-    Args:
-        embeddings: An ``embedding_<name>`` table.
-        owners: The table of the entities, such as ``videos``.
-        key: The column that names them.
-        width: Number of components the spec promises.
 
-    Returns:
-        Columns of that name, ``known`` (the entity is in ``owners``), ``present`` (there is a vector), ``width``
-        (components found), ``nonfinite`` (components that are NaN or infinite), ``zero`` (all components are 0),
-        ``constant`` (all equal, but not 0), ``repeated`` (bit for bit an earlier vector other than zero) and
-        ``relative_norm`` (Euclidean norm over the table's median). Statistics are null where there is no vector
-        of the promised width, and the last two also where the vector is zero.
+def complete_rows(table: pa.Table, columns: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """Rows that have a value in each of some columns ``[rows]``."""
+    complete = np.ones(table.num_rows, bool)
+    for name in columns:
+        if table[name].null_count:
+            complete &= np.asarray(table[name].is_valid())
+    return complete
+
+
+def filled(table: pa.Table, columns: Sequence[str]) -> pa.Table:
+    """The table with nobody's id and the first instant of time where ids and times are null.
+
+    No ingest lets such rows in; what is judged may have been written before it refused them.
     """
-    lengths = pc.fill_null(pc.list_value_length(embeddings["vector"]), 0).to_numpy()
-    right = lengths == width
-    facts = _vector_statistics(embeddings["vector"].filter(pa.array(right)), width).set_axis(np.flatnonzero(right))
-    moving = facts["norm"] > 0
-    facts["relative_norm"] = (facts["norm"] / facts.loc[moving, "norm"].median()).where(moving)
-    facts["repeated"] = facts["fingerprint"][moving].duplicated().reindex(facts.index)
-
-    catalogue, own = pc.unique(owners[key]), embeddings[key].combine_chunks()
-    absent = catalogue.filter(pc.invert(pc.is_in(catalogue, value_set=own)))
-    facts = facts.drop(columns=["norm", "fingerprint"]).reindex(range(len(own) + len(absent)))
-    facts[key] = pa.concat_arrays([own, absent]).to_pandas()
-    facts["known"] = np.append(pc.is_in(own, value_set=catalogue), np.ones(len(absent), dtype=bool))
-    facts["present"] = np.arange(len(facts)) < len(own)
-    facts["width"] = pd.Series(lengths, dtype=np.float64).reindex(facts.index)
-    return facts
+    for name in columns:
+        kind = table.schema.field(name).type
+        if table[name].null_count and str(kind) in _INSTEAD:
+            values = table[name].fill_null(pa.scalar(_INSTEAD[str(kind)], kind))
+            table = table.set_column(table.schema.get_field_index(name), name, values)
+    return table
 
 
-def _vector_statistics(vectors: pa.ChunkedArray, width: int) -> pd.DataFrame:
-    """Statistics of vectors that all have ``width`` components, a bounded number of rows at a time."""
-    multipliers = np.random.default_rng(_HASH_SEED).integers(0, 2**63, size=width, dtype=np.uint64) * 2 + 1
-    parts = [
-        _block_statistics(vectors[start : start + _ROWS_AT_ONCE], width, multipliers)
-        for start in range(0, max(len(vectors), 1), _ROWS_AT_ONCE)
-    ]
-    return pd.concat(parts, ignore_index=True)
+def repeated_rows(table: pa.Table, key: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """Rows whose values in some columns an earlier row has too ``[rows]``."""
+    return np.asarray(pd.DataFrame({name: _codes(table[name]) for name in key}).duplicated())
 
 
-def _block_statistics(vectors: pa.ChunkedArray, width: int, multipliers: npt.NDArray[np.uint64]) -> pd.DataFrame:
-    values = pc.list_flatten(vectors).to_numpy().astype(np.float32, copy=False).reshape(-1, width)
-    finite = np.isfinite(values)
-    clean = np.where(finite, values, np.float32(0)).astype(np.float64)
-    norm = np.sqrt(np.einsum("ij,ij->i", clean, clean))
-    equal = (clean == clean[:, :1]).all(axis=1) if width > 1 else np.zeros(len(clean), dtype=bool)
-    return pd.DataFrame(
-        {
-            "nonfinite": width - finite.sum(axis=1),
-            "zero": norm == 0,
-            "constant": equal & (norm > 0),
-            "norm": norm,
-            # A multilinear hash modulo 2**64: equal bits give equal sums, and nothing else does in practice.
-            "fingerprint": (values.view(np.uint32) * multipliers).sum(axis=1, dtype=np.uint64),
-        }
-    )
+def _codes(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
+    """A number for every value, the same for the same one: pandas compares those far faster than the values."""
+    codes = column.combine_chunks().dictionary_encode().indices.fill_null(-1)
+    return np.asarray(codes.to_numpy(), np.int64)
 
 
 def row_summary(
-    table: pa.Table, owners: Mapping[str, pa.ChunkedArray | None], key: Sequence[str], now: datetime
+    table: pa.Table,
+    owners: Mapping[str, pa.ChunkedArray | None],
+    key: Sequence[str],
+    now: datetime,
+    required: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Scalar facts about every row of a table.
 
     Args:
         table: Any table with ``event_time``.
         owners: Column that names entities → the ids that are known; None where their table is not there.
-        key: Columns that together with the event time name a row.
+        key: Columns that together name a row.
         now: The instant after which a row lies in the future.
+        required: Columns that have a value in every row.
 
     Returns:
-        The columns of ``key`` and of ``owners``, ``kind`` and ``weight`` where the table has them, for each column
-        ``<name>_id`` of ``owners`` one ``<name>_known`` (a null names nobody, and nobody is unknown), ``age_hours``
-        (from the event until ``now``) and ``repeated`` (an earlier row has the same key and time).
+        For each column ``<name>_id`` of ``owners`` one ``<name>_known`` (a null names nobody, and nobody is unknown),
+        ``complete`` (no null where none may be), ``kind`` (categories) and ``weight`` where the table has them,
+        ``age_hours`` (from the event until ``now``) and ``repeated`` (an earlier row has the same key).
     """
-    columns = [*key, *owners, "kind", "weight", "event_time"]
-    facts: pd.DataFrame = table.select([name for name in table.column_names if name in columns]).to_pandas()
+    facts: dict[str, object] = {"complete": complete_rows(table, required)}
     for column, known in owners.items():
         ids = table[column]
         inside = pc.is_null(ids) if known is None else pc.or_(pc.is_null(ids), pc.is_in(ids, pc.unique(known)))
         facts[f"{column.removesuffix('_id')}_known"] = np.asarray(inside)
-    facts["age_hours"] = (pd.Timestamp(now) - facts["event_time"]) / pd.Timedelta(hours=1)
-    facts["repeated"] = facts.duplicated([*key, "event_time"])
-    return facts.drop(columns="event_time")
+    if "kind" in table.column_names:
+        facts["kind"] = table["kind"].combine_chunks().dictionary_encode().to_pandas()
+    if "weight" in table.column_names:
+        facts["weight"] = table["weight"].to_numpy()
+    facts["age_hours"] = np.asarray((pd.Timestamp(now) - table["event_time"].to_pandas()) / pd.Timedelta(hours=1))
+    facts["repeated"] = repeated_rows(table, key)
+    return pd.DataFrame(facts)
+
+
+def row_statistics(table: pa.Table, owners: Sequence[str]) -> dict[str, float]:
+    """Statistics of a table as a whole.
+
+    Args:
+        table: Any table.
+        owners: Columns that name entities.
+
+    Returns:
+        ``rows``; for each column ``<name>_id`` of ``owners`` the number of ``distinct_<name>``; ``share_<kind>`` of the
+        rows for each kind and ``weight_mean``, of the finite ones, where the table has these columns and any rows.
+    """
+    statistics = {"rows": float(table.num_rows)}
+    for column in owners:
+        statistics[f"distinct_{column.removesuffix('_id')}"] = float(pc.count_distinct(table[column]).as_py())
+    if table.num_rows and "kind" in table.column_names:
+        for kind in pc.value_counts(table["kind"]).to_pylist():
+            statistics[f"share_{kind['values']}"] = kind["counts"] / table.num_rows
+    if "weight" in table.column_names:
+        weights = table["weight"].to_numpy()
+        weights = weights[np.isfinite(weights)]
+        if len(weights):
+            statistics["weight_mean"] = float(weights.mean(dtype=np.float64))
+    return statistics
 
 
 def split_summary(events: pa.Table, key: str, split: SplitInstants) -> pd.DataFrame:
@@ -116,8 +121,9 @@ def split_summary(events: pa.Table, key: str, split: SplitInstants) -> pd.DataFr
     Returns:
         One row each for ``train``, ``validation`` and ``test``: columns ``part``, ``events``, ``users``, ``items``.
     """
-    facts: pd.DataFrame = events.select(["user_id", key, "event_time", "ingested_at"]).to_pandas()
-    time = facts[["event_time", "ingested_at"]].max(axis=1)  # an event counts in the part in which it arrived
+    facts = pd.DataFrame({"user_id": _codes(events["user_id"]), key: _codes(events[key])})
+    # An event counts in the part in which it arrived.
+    time = np.maximum(*(events[name].to_pandas() for name in ("event_time", "ingested_at")))
     conditions = [time < pd.Timestamp(split.train_until), time < pd.Timestamp(split.validation_until)]
     facts["part"] = np.select(conditions, ["train", "validation"], "test")
     counted = facts.groupby("part").agg(

@@ -19,8 +19,9 @@ from feature_repo.raw_tables import RawTables, table_of
 from feature_repo.readers.lastfm import read_lastfm
 from feature_repo.simulator import simulate
 from validation.judge import judge
+from validation.material import Material
+from validation.naming import file_name
 from validation.run import validate_snapshot
-from validation.suites.suite import Material
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +39,9 @@ def _findings(raw: RawTables) -> dict[str, list[Finding]]:
         embeddings=raw.specs,
         split=raw.split,
     )
-    verdicts = [judgement.verdict for judgement in judge(Material(snapshot, raw.tables, utc_now()))]
+    verdicts = [judgement.verdict for judgement in judge(Material(snapshot, raw.tables, utc_now())).judgements]
     judged = {verdict.table for verdict in verdicts}
-    assert judged == set(raw.tables)
+    assert judged == set(raw.tables) | ({"clusters"} if snapshot.video_modalities else set())
     return {verdict.table: verdict.findings for verdict in verdicts if not verdict.success}
 
 
@@ -121,15 +122,38 @@ def test_a_like_may_come_at_the_moment_of_the_view(data) -> None:
     assert _findings(data.raw) == {}
 
 
-def test_handcrafted_vectors_may_be_zero_and_equal(platform: RawTables) -> None:
-    for name in ("embedding_post_visual_handcrafted", "embedding_post_visual"):
-        part = _part(platform, name)
-        table = part.tables[name]
-        width = len(table["vector"][0])
-        zeros = pa.array([[0.0] * width] * table.num_rows, table.schema.field("vector").type)
-        flat = table.set_column(table.schema.get_field_index("vector"), table.schema.field("vector"), zeros)
-        findings = _findings(replace(part, tables=part.tables | {name: flat}))
-        assert list(findings) == ([] if name.endswith("_handcrafted") else [name])
+POST_COUNTS = "embedding_post_visual_handcrafted"
+
+
+def _with_vectors(raw: RawTables, name: str, vectors: np.ndarray) -> RawTables:
+    table = raw.tables[name]
+    column = pa.array(list(vectors.astype(np.float32)), table.schema.field("vector").type)
+    flat = table.set_column(table.schema.get_field_index("vector"), table.schema.field("vector"), column)
+    return replace(raw, tables=raw.tables | {name: flat})
+
+
+def test_counted_vectors_may_be_zero_and_equal_but_not_all_of_them(platform: RawTables) -> None:
+    part = _part(platform, POST_COUNTS)
+    vectors = np.zeros((part.tables[POST_COUNTS].num_rows, len(part.tables[POST_COUNTS]["vector"][0])))
+    dead = _findings(_with_vectors(part, POST_COUNTS, vectors))
+    assert [finding.column for finding in dead[POST_COUNTS]] == ["zero_share", "distinct"]
+    one = _findings(_with_vectors(part, POST_COUNTS, vectors + 3))
+    assert [finding.rule for finding in one[POST_COUNTS]] == ["the vectors are not all one and the same"]
+    vectors[::20] = 1
+    assert _findings(_with_vectors(part, POST_COUNTS, vectors)) == {}
+    vectors[0, 0] = 1e10
+    (finding,) = _findings(_with_vectors(part, POST_COUNTS, vectors))[POST_COUNTS]
+    assert (finding.rule, len(finding.examples)) == ("no vector is longer than 1,000,000,000", 1)
+    deep = _part(platform, "embedding_post_visual")
+    shape = deep.tables["embedding_post_visual"].num_rows, len(deep.tables["embedding_post_visual"]["vector"][0])
+    assert _findings(_with_vectors(deep, "embedding_post_visual", np.zeros(shape)))
+
+
+@pytest.mark.parametrize("table", ["embedding_post_visual", POST_COUNTS])
+def test_a_table_without_a_vector_is_a_finding(platform: RawTables, table: str) -> None:
+    part = _part(platform, table)
+    empty = replace(part, tables=part.tables | {table: part.tables[table].slice(0, 0)})
+    assert [finding.rule for finding in _findings(empty)[table]] == ["at least one of the posts has a vector"]
 
 
 def test_posts_may_lack_a_modality_and_videos_may_not(platform: RawTables) -> None:
@@ -155,7 +179,7 @@ def test_a_second_revision_is_judged_beside_the_first(platform: RawTables, setti
         write_snapshot(home, hurt)
     report = validate_snapshot(settings, home)
     assert not report.success
-    assert (Path(report.data_docs).parent / f"embeddings-embedding_{name}.html").is_file()
+    assert (Path(report.data_docs).parent / file_name(f"visual-embedding_{name}", ".html")).is_file()
 
 
 def test_music_without_its_table_is_unknown(platform: RawTables) -> None:

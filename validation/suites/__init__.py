@@ -3,10 +3,11 @@
 from types import MappingProxyType
 from typing import Final
 
+from validation.suites.clusters import CLUSTERS
 from validation.suites.embeddings import VECTORS
 from validation.suites.rows import ROWS
 from validation.suites.splits import SPLITS
 
 __all__ = ["SUITES"]
 
-SUITES: Final = MappingProxyType({**ROWS, "splits": SPLITS, "embeddings": VECTORS})
+SUITES: Final = MappingProxyType({**ROWS, "splits": SPLITS, **VECTORS, "clusters": CLUSTERS})
