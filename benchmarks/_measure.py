@@ -19,15 +19,16 @@ class Result:
     value: float
     unit: str
     rival: str
-    rival_value: float
+    rival_value: float | None
+    """None where the rival was not measured: ``rival`` says why."""
     target: str
     """The rule, in words."""
     ok: bool
 
     @property
-    def ratio(self) -> float:
-        """Our figure over the rival's."""
-        return self.value / self.rival_value
+    def ratio(self) -> float | None:
+        """Our figure over the rival's; None where that is 0 or was not measured."""
+        return self.value / self.rival_value if self.rival_value else None
 
 
 def median_of(times: int, measure: Callable[[], float]) -> float:
@@ -54,9 +55,11 @@ def report(results: Sequence[Result]) -> None:
         sys.stdout.write(json.dumps(rows, indent=2) + "\n")
     else:
         for row in rows:
+            times = f"{row['ratio']:.2f} of " if row["ratio"] is not None else ""
+            theirs = f", {row['rival_value']:.3f}" if row["rival_value"] is not None else ""
             sys.stdout.write(
                 f"{'ok  ' if row['ok'] else 'MISS'} {row['name']}: {row['value']:.3f} {row['unit']} "
-                f"({row['ratio']:.2f} of {row['rival']}, {row['rival_value']:.3f}); target {row['target']}\n"
+                f"({times}{row['rival']}{theirs}); target {row['target']}\n"
             )
     if not all(result.ok for result in results):
         raise SystemExit(1)
