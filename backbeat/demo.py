@@ -148,7 +148,7 @@ def walk(settings: Settings, data: Path | None, requests: int, *, quiet_output: 
     board = _leaderboard(store, snapshot.id)
     champion, shadow = store.by_alias(VIDEO_FEED, "champion"), store.by_alias(VIDEO_FEED, "shadow")
     database = Database(settings, home)
-    data_docs = require_passed(database, snapshot.id).data_docs
+    data_docs = require_passed(database, home, snapshot.id).data_docs
     database.close()
     served = {name: replay[name] for name in ("sent", "ok", "p50_ms", "p99_ms")}
     summary = {

@@ -1,13 +1,18 @@
 """The bad inputs of ``docs/errors.md``: each made by hand, with the command that meets it."""
 
+import io
 import os
 import pickle
 import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 
+from contracts.current import current_snapshot_id
+from contracts.snapshot import table_path
 from docs.workshop import Case, Outcome, Workshop
 
 __all__ = ["CASES"]
@@ -139,6 +144,68 @@ def _pushed(workshop: Workshop) -> tuple[str, Outcome]:
     return shlex.join(("backbeat", *typed)), workshop.command(*typed)
 
 
+def _damaged_table(workshop: Workshop) -> tuple[str, Outcome]:
+    with workshop.replaced("embedding_visual", lambda whole: whole[: len(whole) // 2]):
+        return _typed("validate", "run", "--force")(workshop)
+
+
+def _other_rows(workshop: Workshop) -> tuple[str, Outcome]:
+    def without_the_first(whole: bytes) -> bytes:
+        rows = io.BytesIO()
+        pq.write_table(pq.read_table(io.BytesIO(whole)).slice(1), rows)
+        return rows.getvalue()
+
+    with workshop.replaced("embedding_visual", without_the_first):
+        return _typed("validate", "run", "--force")(workshop)
+
+
+def _rewritten_since(workshop: Workshop) -> tuple[str, Outcome]:
+    with workshop.replaced("users", lambda whole: whole):
+        return _typed("train", "popularity")(workshop)
+
+
+def _changed_while_judged(workshop: Workshop) -> tuple[str, Outcome]:
+    path = table_path(workshop.home, str(current_snapshot_id(workshop.home)), "users")
+    typed = ("validate", "run", "--force")
+    with workshop.replaced("users", lambda whole: whole):
+        outcome = workshop.disturbed(r"judging snapshot \w+ 0", lambda: os.utime(path), *typed)
+    return shlex.join(("backbeat", *typed)) + "   # and another process writes users.parquet", outcome
+
+
+def _beyond_quarantine(workshop: Workshop) -> tuple[str, Outcome]:
+    """Too few users to measure anything: no row is at fault, and no other table can stand in."""
+    folder = workshop.bad_copy("few")
+    for name in ("trn", "val", "tst"):
+        workshop.write_matrix(folder / f"{name}Mat.pkl", np.arange(6), np.arange(6) + ("trn", "val", "tst").index(name))
+    for typed in (("ingest", "mmssl", folder.name), ("validate", "run", "--quarantine")):
+        outcome = workshop.command(*typed)
+    if (after := workshop.command("ingest", "mmssl", "good")).exit_code != 0:
+        raise RuntimeError(f"the next run failed: {after.message}")
+    return shlex.join(("backbeat", *typed)), outcome
+
+
+def _another_encoder(workshop: Workshop) -> tuple[str, Outcome]:
+    """The manifest says what made the vectors; who edits it makes another snapshot, which nobody has judged."""
+
+    def claimed(whole: bytes) -> bytes:
+        return whole.replace(b'"revision": "', b'"revision": "other-')
+
+    with workshop.replaced("snapshot", claimed, suffix=".json"):
+        return _typed("train", "popularity")(workshop)
+
+
+def _declined(workshop: Workshop) -> tuple[str, Outcome]:
+    """A second delivery of the data set, to be held against less than is known of it."""
+    folder = Path(shutil.copytree(workshop.good, workshop.root / "second" / workshop.good.name))
+    np.save(folder / "image_feat.npy", np.load(folder / "image_feat.npy")[::-1])
+    workshop.command("ingest", "mmssl", str(folder))
+    typed = ("validate", "run", "--baseline", "none")
+    outcome = workshop.command(*typed)
+    if (after := workshop.command("ingest", "mmssl", "good")).exit_code != 0:
+        raise RuntimeError(f"the next run failed: {after.message}")
+    return shlex.join(("backbeat", *typed)), outcome
+
+
 CASES = (
     Case("A missing file", _missing),
     Case("A truncated .npy", _truncated),
@@ -158,6 +225,23 @@ CASES = (
     Case("A cap on memory that no chunk fits", _typed("features", "materialize", "--memory", "1MB"), keeps_home=False),
     Case("An instant without a zone", _typed("features", "materialize", "--until", "2026-01-01T00:00:00")),
     Case("An unknown job", _typed("features", "jobs", "nosuchjob")),
+    Case("A table of the snapshot that is damaged", _damaged_table),
+    Case("A table whose rows are not those that were ingested", _other_rows),
+    Case("A table that was written again since it was judged", _rewritten_since, exit_code=3),
+    Case("A snapshot that changes while it is validated", _changed_while_judged),
+    Case(
+        "A snapshot that fails, and of which nothing can be set aside",
+        _beyond_quarantine,
+        keeps_home=False,
+        exit_code=3,
+    ),
+    Case("A manifest that somebody has changed", _another_encoder),
+    Case("Passing without the comparison that is due", _declined, keeps_home=False, exit_code=3),
+    Case("A baseline that there is not", _typed("validate", "run", "--baseline", "nosuchsnapshot")),
+    Case("Comparing with a snapshot that there is not", _typed("validate", "drift", "--against", "nosuchsnapshot")),
+    Case("An unknown validation report", _typed("validate", "report", "nosuchreport")),
+    Case("Accepting an unknown report", _typed("validate", "override", "nosuchreport", "--reason", "looked at it all")),
+    Case("Accepting a report without a reason", _typed("validate", "override", "nosuchreport", "--reason", "fine")),
     Case("An unknown model", _typed("train", "lightgnc")),
     Case("An unknown option", _typed("train", "mf", "--sed", "3")),
     Case("An unknown model setting", _typed("train", "mf", "--set", "learning_rat=0.1")),

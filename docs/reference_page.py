@@ -22,8 +22,10 @@ from feature_repo.simulator import simulate
 from registry.gates import GATES, GATES_OF, Evidence, PackageFacts
 from serving.openapi import openapi_document
 from training.models import MODELS
+from validation.judge import judge, rules_of
+from validation.material import Baseline, Material, history_key
+from validation.probes import Probe
 from validation.suites import SUITES
-from validation.suites.suite import Material
 
 __all__ = ["PAGE", "render"]
 
@@ -81,17 +83,28 @@ def _gates() -> Iterator[tuple[str, str, str]]:
 
 
 def _rules() -> Iterator[tuple[str, str, str]]:
-    """The rules that a small simulated platform would be held against."""
-    raw = simulate(users=20, videos=60, days=5, seed=1, events=200)
+    """The rules that a small simulated platform is held against when three snapshots were accepted before."""
+    raw = simulate(users=40, videos=400, days=5, seed=1, events=400)
     with TemporaryDirectory() as directory:
         home = Home(Path(directory) / "home")
         with home.writing("make docs"):
             snapshot, _ = write_snapshot(home, raw)
-    material = Material(snapshot, raw.tables, utc_now())
-    for name, suite in SUITES.items():
-        table = suite.tables(snapshot)[-1]
-        for expectation in suite.expectations(material, table):
-            yield f"`{name}`", f"`{table}`", expectation.description
+    fewer = {name: rows.slice(0, 300) if name.startswith("embedding_") else rows for name, rows in raw.tables.items()}
+    judged = judge(Material(snapshot, fewer, utc_now()))
+    history = {history_key(snapshot, table) or table: [found] * 3 for table, found in judged.statistics.items()}
+    material = Material(
+        snapshot,
+        raw.tables,
+        utc_now(),
+        Baseline(snapshot, judged.profiles, history),
+        probes={name: Probe(probed=1, worst=0.0, drift=0.0, stale=("v1",)) for name in snapshot.embeddings},
+        expected={"champion": snapshot.video_modalities},
+    )
+    suites: dict[tuple[str, bool], dict[str, None]] = {}
+    for name, _, rule in rules_of(material):
+        suites.setdefault((rule.expectation.description, rule.compared), {})[f"`{name}`"] = None
+    for (words, compared), names in suites.items():
+        yield words, ", ".join(names), "accepted snapshots" if compared else ""
 
 
 def _endpoints() -> Iterator[tuple[str, str]]:
@@ -115,8 +128,10 @@ def render() -> str:
         parts.append(f"### {name}\n\n{about} Feature service: `{entry.feature_service}`.\n")
         parts.append(_table(("option", "default", "meaning"), _fields(entry.config)))
     parts += [
-        "## Validation suites\n\nThe rules for a simulated platform; the embedding suite judges each modality.\n",
-        _table(("suite", "table", "rule"), _rules()),
+        "## Validation suites\n",
+        ", ".join(f"`{name}` (version {suite.version})" for name, suite in SUITES.items()) + ".\n",
+        "The rules for a simulated platform. Those that need accepted snapshots are left out without any.\n",
+        _table(("rule", "suites", "needs"), _rules()),
         "## Promotion gates\n",
         _table(("gate", "asked for", "rule"), _gates()),
         "## Endpoints of the service\n",

@@ -18,7 +18,9 @@ from pathlib import Path
 import numpy as np
 import scipy.sparse as sp
 
+from contracts.current import current_snapshot_id
 from contracts.home import Home
+from contracts.snapshot import table_path
 
 __all__ = ["Case", "Outcome", "Workshop"]
 
@@ -105,6 +107,15 @@ class Workshop:
 
     def interrupted(self, sign: str, *arguments: str) -> Outcome:
         """Run a command line and press Ctrl-C when a line of standard error matches ``sign``."""
+        return self._meanwhile(sign, lambda process: process.send_signal(signal.SIGINT), arguments)
+
+    def disturbed(self, sign: str, disturb: Callable[[], object], *arguments: str) -> Outcome:
+        """Run a command line and do something else when a line of standard error matches ``sign``."""
+        return self._meanwhile(sign, lambda _: disturb(), arguments)
+
+    def _meanwhile(
+        self, sign: str, act: Callable[["subprocess.Popen[str]"], object], arguments: tuple[str, ...]
+    ) -> Outcome:
         with subprocess.Popen(
             self.argv(*arguments), cwd=self.root, env=self.environment(), stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE, text=True,
@@ -115,7 +126,7 @@ class Workshop:
             for line in process.stderr or ():
                 said.append(line)
                 if re.search(sign, line) and process.poll() is None:
-                    process.send_signal(signal.SIGINT)
+                    act(process)
             guard.cancel()
         return Outcome(process.returncode, self._tidy(said[-1] if said else ""))
 
@@ -123,6 +134,7 @@ class Workshop:
         """The last line, without what differs from run to run."""
         text = text.replace(f"{self.root}/", "").strip().rpartition("\n")[2]
         text = re.sub(r"[0-9a-f]{32}", "RUN", text)
+        text = re.sub(r"((?:report|override) |quality/)[0-9a-f]{12}\b", r"\1REPORT", text)
         text = re.sub(r"[\d,]+ MiB free", "N MiB free", text)
         text = re.sub(r"at least [\d.]+ [MG]iB", "at least N MiB", text)
         text = re.sub(r"process \d+, since \S+", "process N, since TIME", text)
@@ -140,6 +152,23 @@ class Workshop:
                 else:
                     hasher.update(path.read_bytes())
         return hasher.hexdigest()
+
+    @contextmanager
+    def replaced(self, table: str, change: Callable[[bytes], bytes], suffix: str = ".parquet") -> Iterator[None]:
+        """The current snapshot's file of a table with other bytes, for as long as a block lasts."""
+        path = table_path(self.home, str(current_snapshot_id(self.home)), table).with_suffix(suffix)
+        # The whole directory steps aside: a file that is moved away and back is no longer the one that was judged.
+        aside = path.parent.rename(self.root / "aside")
+        path.parent.mkdir()
+        for other in aside.iterdir():
+            if other.name != path.name:
+                (path.parent / other.name).symlink_to(other)
+        path.write_bytes(change((aside / path.name).read_bytes()))
+        try:
+            yield
+        finally:
+            shutil.rmtree(path.parent)
+            aside.rename(path.parent)
 
     @contextmanager
     def writer(self) -> Iterator[None]:
