@@ -28,7 +28,7 @@ demo: install ## Data set to served champion; DATA=path/to/mmssl/folder, ARGS="-
 	@$(BIN)/backbeat demo $(if $(DATA),--data $(DATA)) $(ARGS)
 
 test: install ## Run the tests, a file per worker; ARGS="-k name" narrows
-	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 lint: install ## Format check, lint, types
 	@$(BIN)/ruff format --check .
