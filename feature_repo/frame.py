@@ -4,13 +4,14 @@ Behaviour stands as of the end of training, content as of the end of the data: s
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+from scipy.sparse import csr_array
 
 from contracts.clock import to_utc
 from contracts.embeddings import EmbeddingSpec
@@ -77,6 +78,16 @@ class TrainingFrame:
     """``[U, 50]`` item rows, oldest first, padded with -1 on the right."""
     popularity: npt.NDArray[np.int64]
     """``[N]`` views."""
+    contexts: dict[str, npt.NDArray[np.float32] | npt.NDArray[np.int64]] = field(default_factory=dict)
+    """Name → ``[E, width]`` of what a request brings: float32, or int64 row numbers."""
+    train_context: npt.NDArray[np.int64] | None = None
+    """``[n]`` row in ``contexts`` of each training pair; None where requests bring nothing."""
+    validation_context: npt.NDArray[np.int64] | None = None
+    """``[m]`` likewise of each validation pair."""
+    networks: dict[str, csr_array] = field(default_factory=dict)
+    """Network → ``[U, U]`` float32 weights of the edges, from row to column, known before the cut."""
+    texts: tuple[str | None, ...] | None = None
+    """``[N]`` a text of each item, None where it has none; None where the data have no texts at all."""
 
 
 def load_training_frame(settings: Settings, home: Home, feature_service: str, report: AcceptedReport) -> TrainingFrame:
