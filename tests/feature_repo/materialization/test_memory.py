@@ -38,6 +38,14 @@ def test_more_memory_gives_larger_chunks_up_to_a_bound() -> None:
         chunk_bytes_below(2**20, 0, 0)
 
 
+def test_a_process_that_holds_much_already(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("feature_repo.materialization.memory._resident", lambda: 3 * 2**30)
+    assert chunk_bytes_below(None, 0, 0) > 2**26 / 2, "by default there is room for chunks beside what it holds"
+    with pytest.raises(BadInput, match=r"found 2 GiB; expected at least 3.19 GiB .* --memory 5GiB`"):
+        chunk_bytes_below(DEFAULT_MEMORY, 0, 0)
+    assert chunk_bytes_below(5 * 2**30, 0, 0) > 0
+
+
 SCRIPT = """
 import sys
 from contracts.process import prepare_process
