@@ -12,6 +12,7 @@ from contracts.errors import BadInput
 from contracts.messages import RecommendedItem
 from serving.retrieval import ExactIndex
 from training.packages import LoadedPackage, user_batch
+from training.recommender import TwoTower
 
 __all__ = ["Query", "Ranker"]
 
@@ -78,6 +79,7 @@ class Ranker:
         """The user's vector, ``[D]``; None where the model has nothing to say about the user."""
         batch = user_batch(self.package, [query.user_id], [list(query.history)]).to(self._device)
         model = self.package.recommender
+        assert isinstance(model, TwoTower), "a scorer has no user vectors"
         with torch.inference_mode():
             if not model.can_score(batch)[0]:
                 return None

@@ -1,13 +1,13 @@
 """Typed configuration that refuses strangers."""
 
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from contracts.errors import BadInput, unknown_name
 
-__all__ = ["PairwiseConfig", "RecommenderConfig", "resolve_config"]
+__all__ = ["LearnedConfig", "RecommenderConfig", "resolve_config"]
 
 
 class RecommenderConfig(BaseModel):
@@ -19,8 +19,8 @@ class RecommenderConfig(BaseModel):
     """Label under which the version is listed and reported; it changes nothing else."""
 
 
-class PairwiseConfig(RecommenderConfig):
-    """What every model trained by gradient on (user, positive, negative) triplets can be told."""
+class LearnedConfig(RecommenderConfig):
+    """What every model trained by gradient on samples of the training pairs can be told."""
 
     dimension: int = Field(default=64, ge=1)
     """Width d of an embedding."""
@@ -29,13 +29,26 @@ class PairwiseConfig(RecommenderConfig):
     """Step size of Adam."""
 
     batch_size: int = Field(default=2048, ge=1)
-    """Triplets per step."""
+    """Training pairs per step."""
 
     max_epochs: int = Field(default=200, ge=1)
     """Passes over the training pairs, at most."""
 
     patience: int = Field(default=10, ge=1)
     """Epochs without a better validation Recall@20 after which training stops."""
+
+    negatives: int = Field(default=1, ge=1)
+    """Items drawn against each positive."""
+
+    sampler: Literal["uniform", "popularity", "in-batch", "hard"] = "uniform"
+    """Where negatives come from: all items the user has not seen alike, by their views, other users' positives of the
+    batch, or of several uniform draws the one that the model likes best."""
+
+    gradient_clip: float | None = Field(default=None, gt=0)
+    """Largest norm of a step's gradient, which is scaled down to it; none if unset."""
+
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """``bf16``: the objective runs in bfloat16 where that is safe; parameters and sums stay in float32."""
 
 
 Config = TypeVar("Config", bound=RecommenderConfig)

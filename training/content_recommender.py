@@ -8,20 +8,20 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from training.config import PairwiseConfig
+from training.config import LearnedConfig
 from training.content import ContentScaling, ItemContent, concatenated_content
-from training.pairwise import PairwiseRecommender
+from training.learned import LearnedRecommender
 from training.recommender import Catalogue
 
 __all__ = ["ContentRecommender"]
 
 
-class ContentRecommender(PairwiseRecommender):
-    """A pairwise recommender that holds the content of its items."""
+class ContentRecommender(LearnedRecommender):
+    """A learned recommender that holds the content of its items."""
 
     reads_content = True
 
-    def __init__(self, config: PairwiseConfig, catalogue: Catalogue) -> None:
+    def __init__(self, config: LearnedConfig, catalogue: Catalogue) -> None:
         super().__init__(config, catalogue)
         self.register_buffer("content", torch.zeros(catalogue.items, sum(catalogue.widths.values())))
         self.content: Tensor
@@ -41,7 +41,7 @@ class ContentRecommender(PairwiseRecommender):
 
     def with_content(self, content: ItemContent) -> Self:
         scaled = self.scaled(content)
-        model = type(self)(self.config, replace(self.catalogue, items=len(scaled)))
+        model = self.like(len(scaled))
         shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
         # Only tables with a row for each item differ in shape; nothing was learnt of the items behind.
         state = {
@@ -52,6 +52,10 @@ class ContentRecommender(PairwiseRecommender):
         }
         model.load_state(state | self.content_state(scaled))
         return model.to(self.device).eval()
+
+    def like(self, items: int) -> Self:
+        """A model of the same kind for another number of items; its weights are to be loaded."""
+        return type(self)(self.config, replace(self.catalogue, items=items))
 
     def content_state(self, scaled: Tensor) -> dict[str, Tensor]:
         """The tensors of a model like this one that follow from its items' content.

@@ -10,8 +10,9 @@ import torch
 from contracts.errors import BadInput, TrainingDiverged
 from contracts.protocol import ProtocolFingerprint
 from contracts.snapshot import Snapshot
+from training.batches import UserBatch
 from training.metrics import ndcg, precision, recall
-from training.recommender import Recommender, UserBatch
+from training.recommender import Recommender, TwoTower
 
 if TYPE_CHECKING:
     from feature_repo.frame import TrainingFrame
@@ -105,11 +106,11 @@ def ranked(model: Recommender, frame: "TrainingFrame", users: npt.NDArray[np.int
     """
     device = model.device
     seen = _Grouped(frame.train, len(frame.users))
-    items = model.item_vectors() if model.shape == "two-tower" else None
+    towers = (model, model.item_vectors()) if isinstance(model, TwoTower) else None
     for start in range(0, len(users), _CHUNK):
         rows = users[start : start + _CHUNK]
         batch = UserBatch(torch.from_numpy(rows), torch.from_numpy(frame.history[rows])).to(device)
-        scores = model.user_vectors(batch) @ items.T if items is not None else model.score(batch)
+        scores = towers[0].user_vectors(batch) @ towers[1].T if towers is not None else model.score(batch)
         _require_finite(model, scores)
         width = scores.shape[1]
         scores.view(-1)[seen.flat(rows, width).to(device)] = -torch.inf

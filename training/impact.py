@@ -23,6 +23,7 @@ from contracts.vocabulary import UNKNOWN, Vocabulary
 from training.content import ItemVectors
 from training.evaluation import CUTOFF
 from training.lists import NOTHING, churn, gains, interval, lists_of
+from training.recommender import TwoTower
 
 if TYPE_CHECKING:
     from contracts.home import Home
@@ -192,6 +193,7 @@ def _items(count: int) -> str:
 def _reading(package: "LoadedPackage", items: Vocabulary, content: ItemVectors) -> "LoadedPackage":
     """The package with other content; of items behind its own nobody has viewed one yet."""
     model = package.recommender.with_content(content)
+    assert isinstance(model, TwoTower), "a scorer has no item vectors"
     with torch.inference_mode():
         vectors = model.item_vectors().float().cpu().numpy()
     views = np.zeros(len(items), package.popularity.dtype)

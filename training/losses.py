@@ -1,9 +1,12 @@
 """Loss terms, pure functions of tensors."""
 
-from torch import Tensor
-from torch.nn.functional import logsigmoid
+import math
 
-__all__ = ["bpr", "pairwise_squared_dot", "squared_norm"]
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid, softplus
+
+__all__ = ["bpr", "logistic", "pairwise_squared_dot", "sampled_softmax", "squared_norm"]
 
 
 def bpr(positive: Tensor, negative: Tensor) -> Tensor:
@@ -11,9 +14,35 @@ def bpr(positive: Tensor, negative: Tensor) -> Tensor:
 
     Args:
         positive: Scores of the items that were seen, ``[B]``.
-        negative: Scores of the items drawn against them, ``[B]``.
+        negative: Scores of the items drawn against them, ``[B]`` or ``[B, K]``.
     """
+    if negative.dim() > positive.dim():
+        positive = positive.unsqueeze(1)
     return -logsigmoid(positive - negative).mean()
+
+
+def logistic(positive: Tensor, negative: Tensor) -> Tensor:
+    """Binary cross-entropy with logits, mean over all B (1 + K) scores (e.g. He et al. 2017, NCF, eq. 7).
+
+    Args:
+        positive: Logits of the items that were seen, ``[B]``.
+        negative: Logits of the items drawn against them, ``[B, K]``.
+    """
+    return (softplus(-positive).sum() + softplus(negative).sum()) / (positive.numel() + negative.numel())
+
+
+def sampled_softmax(positive: Tensor, negative: Tensor, log_probabilities: Tensor) -> Tensor:
+    """Softmax cross-entropy over each positive and its negatives, whose scores stand for all items
+    (Jean et al. 2015, section 3.2): a negative drawn with probability q counts as 1 / (K q) items.
+
+    Args:
+        positive: Scores of the items that were seen, ``[B]``.
+        negative: Scores of the items drawn against them, ``[B, K]``.
+        log_probabilities: ``log q`` of each negative, ``[B, K]``.
+    """
+    corrected = negative - log_probabilities - math.log(negative.shape[1])
+    everything = torch.logsumexp(torch.cat([positive.unsqueeze(1), corrected], dim=1), dim=1)
+    return (everything - positive).mean()
 
 
 def squared_norm(*tensors: Tensor, count: int) -> Tensor:
@@ -21,7 +50,7 @@ def squared_norm(*tensors: Tensor, count: int) -> Tensor:
 
     Args:
         *tensors: Any shapes.
-        count: Triplets in the batch, which makes the term independent of the batch size.
+        count: Positives in the batch, which makes the term independent of the batch size.
     """
     total = sum((tensor.square().sum() for tensor in tensors), start=tensors[0].new_zeros(()))
     return total / (2 * count)

@@ -1,7 +1,7 @@
 """Negative items for losses that compare.
 
-A sampler has ``sample(users, generator)``, which returns items and the log-probability of each draw: a sampled softmax
-has to correct its scores by it. BPR does without.
+A sampler has ``sample(users, k, generator)``, which returns items and the log-probability of each draw: a sampled
+softmax has to correct its scores by it. BPR does without.
 """
 
 import torch
@@ -46,16 +46,18 @@ class UniformNegatives:
         self._keys = rows * self._stride + columns - rank
         self._unseen = items - self._seen
 
-    def sample(self, users: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """One negative per user.
+    def sample(self, users: Tensor, k: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """K independent negatives of each user, so that one may come twice.
 
         Args:
             users: User rows, int64 ``[B]``.
+            k: How many.
             generator: Source of randomness, on the same device.
 
         Returns:
-            Item rows, int64 ``[B]``, and the log-probability with which each was drawn, float32 ``[B]``.
+            Item rows, int64 ``[B, K]``, and the log-probability with which each was drawn, float32 ``[B, K]``.
         """
+        users = users.unsqueeze(1).expand(-1, k).contiguous()
         unseen = self._unseen[users]
         uniform = torch.rand(users.shape, generator=generator, device=users.device, dtype=torch.float64)
         rank = (uniform * unseen).long()

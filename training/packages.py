@@ -21,9 +21,10 @@ from contracts.errors import BadInput
 from contracts.manifest import ModelManifest, seal, verify
 from contracts.vocabulary import Vocabulary
 from feature_repo.views.history import HISTORY_LENGTH
+from training.batches import PADDING, UserBatch
 from training.config import resolve_config
 from training.models import model_entry
-from training.recommender import PADDING, Catalogue, Recommender, UserBatch
+from training.recommender import Catalogue, Recommender, TwoTower
 
 if TYPE_CHECKING:
     from feature_repo.frame import TrainingFrame
@@ -74,6 +75,7 @@ def write_package(
     (directory / _WEIGHTS).write_bytes(safetensors.torch.save(model.state()))
     frame.users.save(directory / _USERS)
     frame.items.save(directory / _ITEMS)
+    assert isinstance(model, TwoTower), "a scorer has no item vectors"
     with torch.inference_mode():
         vectors = model.item_vectors().float().cpu().numpy()
     (directory / _ITEM_VECTORS).write_bytes(_npy(vectors))
@@ -209,6 +211,7 @@ def _answer(package: LoadedPackage, requests: Sequence[dict[str, Any]]) -> list[
     """The model's ten best items outside each request's history; none where it cannot score the user."""
     batch = user_batch(package, [r["user_id"] for r in requests], [r["history"] for r in requests])
     model = package.recommender
+    assert isinstance(model, TwoTower), "a scorer has no user vectors"
     with torch.inference_mode():
         batch = batch.to(model.device)
         able = model.can_score(batch).cpu().numpy()

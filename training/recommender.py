@@ -2,13 +2,14 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
 
 from contracts.errors import BadInput
+from training.batches import UserBatch
 from training.config import RecommenderConfig
 
 if TYPE_CHECKING:
@@ -16,10 +17,7 @@ if TYPE_CHECKING:
     from feature_repo.frame import TrainingFrame
     from training.content import ItemContent
 
-__all__ = ["PADDING", "Catalogue", "EpochReport", "FitReport", "OnEpoch", "Recommender", "UserBatch"]
-
-PADDING = -1
-"""Fills a history up to its width; also the row number of a user or item nobody knows."""
+__all__ = ["Catalogue", "EpochReport", "FitReport", "OnEpoch", "Recommender", "TwoTower"]
 
 
 @dataclass(frozen=True)
@@ -30,30 +28,15 @@ class Catalogue:
     items: int
     widths: Mapping[str, int]
     """Modality → number of components, in the order of the names; empty for models without content."""
+    contexts: Mapping[str, int] = field(default_factory=dict)
+    """Name of a context → number of its components, in the order of the names."""
 
     @classmethod
     def of(cls, frame: "TrainingFrame") -> "Catalogue":
         """The sizes of a training frame."""
         widths = {name: frame.modalities[name].shape[1] for name in sorted(frame.modalities)}
-        return cls(users=len(frame.users), items=len(frame.items), widths=widths)
-
-
-@dataclass(frozen=True)
-class UserBatch:
-    """B users to score for."""
-
-    rows: Tensor
-    """Row number of each user, -1 where the user is unknown; int64 ``[B]``."""
-
-    history: Tensor
-    """Item rows each user has seen, oldest first, padded with -1 on the right; int64 ``[B, n]``."""
-
-    def __len__(self) -> int:
-        return self.rows.shape[0]
-
-    def to(self, device: torch.device) -> "UserBatch":
-        """The same users on another device."""
-        return UserBatch(self.rows.to(device), self.history.to(device))
+        contexts = {name: table.shape[1] for name, table in sorted(getattr(frame, "contexts", {}).items())}
+        return cls(users=len(frame.users), items=len(frame.items), widths=widths, contexts=contexts)
 
 
 @dataclass(frozen=True)
@@ -94,8 +77,8 @@ class Recommender(nn.Module, ABC):
         catalogue: Sizes of its tables.
     """
 
-    shape: ClassVar[Literal["two-tower", "scorer"]] = "two-tower"
-    """``two-tower``: score is the inner product of a user and an item vector, so an index can retrieve."""
+    shape: ClassVar[Literal["two-tower", "scorer"]] = "scorer"
+    """``two-tower``: see :class:`TwoTower`; ``scorer``: user and item meet inside the model, which ranks candidates."""
 
     reads_content: ClassVar[bool] = False
     """Whether scores depend on the items' vectors."""
@@ -116,20 +99,20 @@ class Recommender(nn.Module, ABC):
         """Learn from the training pairs of a frame; its validation pairs choose when to stop."""
 
     @abstractmethod
-    def user_vectors(self, batch: UserBatch) -> Tensor:
-        """Vectors of B users, float32 ``[B, D]``; zeros where :meth:`can_score` says no."""
+    def score(self, batch: UserBatch, items: Tensor | None = None) -> Tensor:
+        """Scores for B users; higher is better.
 
-    @abstractmethod
-    def item_vectors(self) -> Tensor:
-        """Vectors of all items, float32 ``[N, D]``."""
+        Args:
+            batch: The users.
+            items: Candidate item rows, int64: ``[B, C]`` of each user, or ``[C]`` of all; None for all N items.
+
+        Returns:
+            float32 ``[B, C]``, or ``[B, N]``. Those of a user whom :meth:`can_score` refuses are finite, no more.
+        """
 
     @abstractmethod
     def can_score(self, batch: UserBatch) -> Tensor:
         """Whether the model has something to say about each user, bool ``[B]``."""
-
-    def score(self, batch: UserBatch) -> Tensor:
-        """Scores of all items for B users, float32 ``[B, N]``; higher is better."""
-        return self.user_vectors(batch) @ self.item_vectors().T
 
     def with_content(self, content: "ItemContent") -> Self:
         """The model with other vectors of its items, its trained weights kept; itself where it reads none.
@@ -161,6 +144,28 @@ class Recommender(nn.Module, ABC):
                     next_step="load them with the configuration and the vocabularies they were trained with",
                 )
         self.load_state_dict(dict(state))
+
+
+class TwoTower(Recommender):
+    """A model whose score is the inner product of a user and an item vector, so that an index can retrieve."""
+
+    shape = "two-tower"
+
+    @abstractmethod
+    def user_vectors(self, batch: UserBatch) -> Tensor:
+        """Vectors of B users, float32 ``[B, D]``; zeros where :meth:`can_score` says no."""
+
+    @abstractmethod
+    def item_vectors(self) -> Tensor:
+        """Vectors of all items, float32 ``[N, D]``."""
+
+    def score(self, batch: UserBatch, items: Tensor | None = None) -> Tensor:
+        users, table = self.user_vectors(batch), self.item_vectors()
+        if items is None:
+            return users @ table.T
+        if items.dim() == 1:
+            return users @ table[items].T
+        return (table[items] @ users.unsqueeze(2)).squeeze(2)
 
 
 def _describe(tensor: tuple[tuple[int, ...], torch.dtype] | None) -> str:

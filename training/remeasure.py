@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from contracts.process import answer_as_module
+from training.batches import PADDING, UserBatch
 from training.evaluation import CUTOFF, evaluate, protocol_of
-from training.recommender import PADDING, Catalogue, FitReport, OnEpoch, Recommender, UserBatch
+from training.recommender import Catalogue, FitReport, OnEpoch, TwoTower
 
 if TYPE_CHECKING:
     from contracts.home import Home
@@ -30,7 +31,7 @@ _FILLER, _UNKNOWN = -1e29, -1e30
 """Scores below any of a model's own, and finite: evaluation masks what a user has seen with minus infinity."""
 
 
-class Visitor(Recommender):
+class Visitor(TwoTower):
     """A package's model among the users and items of a frame it was not fitted on.
 
     Ids are what both sides share. Items the package does not know are never recommended; a user it has nothing to
@@ -44,6 +45,7 @@ class Visitor(Recommender):
 
     def __init__(self, package: "LoadedPackage", frame: "TrainingFrame") -> None:
         super().__init__(package.recommender.config, Catalogue.of(frame))
+        assert isinstance(package.recommender, TwoTower), "a scorer has no vectors"
         self.model = package.recommender
         self._users = _rows_in(package.users, frame.users).to(self.device)
         self._items = _rows_in(package.items, frame.items).to(self.device)

@@ -22,7 +22,7 @@ from contracts.surfaces import VIDEO_FEED, Tag
 from feature_repo.encoders.device import prepare_torch
 from feature_repo.frame import TrainingFrame, load_test_pairs, load_training_frame
 from feature_repo.offline import current_snapshot, snapshot_directory
-from training.config import PairwiseConfig, RecommenderConfig, resolve_config
+from training.config import LearnedConfig, RecommenderConfig, resolve_config
 from training.evaluation import evaluate, protocol_of
 from training.loop import STOPPING_METRIC
 from training.models import ModelEntry, model_entry
@@ -182,7 +182,7 @@ def _memory_suffices(plan: _Plan) -> Iterator[None]:
 
 
 def _fit(recommender: Recommender, frame: TrainingFrame, plan: _Plan, run: TrackedRun) -> FitReport:
-    total = plan.config.max_epochs if isinstance(plan.config, PairwiseConfig) else 1
+    total = plan.config.max_epochs if isinstance(plan.config, LearnedConfig) else 1
     with progress(f"train {plan.name}", total) as advance:
 
         def on_epoch(report: EpochReport) -> None:

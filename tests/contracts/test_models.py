@@ -12,10 +12,11 @@ import torch
 
 from contracts.errors import BadInput
 from feature_repo.frame import TrainingFrame
+from training.batches import PADDING, UserBatch
 from training.evaluation import evaluate
+from training.learned import LearnedRecommender
 from training.models import MODELS
-from training.pairwise import PairwiseRecommender
-from training.recommender import PADDING, Catalogue, EpochReport, FitReport, Recommender, UserBatch
+from training.recommender import Catalogue, EpochReport, FitReport, Recommender
 
 OPTIONS: dict[str, Any] = {"dimension": 16, "batch_size": 128, "learning_rate": 0.02, "max_epochs": 15}
 """For a data set this small; a model takes those it has."""
@@ -201,7 +202,7 @@ def test_videos_without_training_events_keep_no_random_id_vector(
     fitted_with_strangers: tuple[Recommender, TrainingFrame],
 ) -> None:
     model, _ = fitted_with_strangers
-    if not isinstance(model, PairwiseRecommender):
+    if not isinstance(model, LearnedRecommender):
         return
     # In every model that has one, the ID part comes first.
     ids, others = model.item_vectors().tensor_split([model.config.dimension], dim=1)

@@ -14,15 +14,16 @@ from contracts.manifest import IndexInfo, ModelManifest
 from contracts.protocol import ProtocolFingerprint
 from contracts.vocabulary import Vocabulary
 from serving.recommend import Ranker
+from training.batches import UserBatch
 from training.config import RecommenderConfig
 from training.packages import LoadedPackage
-from training.recommender import Catalogue, FitReport, Recommender, UserBatch
+from training.recommender import Catalogue, FitReport, TwoTower
 
 ITEM_VECTORS = np.array([[5, 0], [4, 0], [3, 0], [0, 5], [0, 4], [0, 3]], dtype=np.float32)
 VIEWS = np.array([1, 2, 3, 4, 5, 6])
 
 
-class HandMade(Recommender):
+class HandMade(TwoTower):
     """Users u0 and u1 like the first and the second axis; a stranger is the mean of what the history shows."""
 
     def __init__(self, config: RecommenderConfig, catalogue: Catalogue) -> None:

@@ -14,15 +14,16 @@ from contracts.snapshot import Snapshot, SplitInstants
 from contracts.vocabulary import Vocabulary
 from feature_repo.frame import TrainingFrame
 from feature_repo.readers.restricted_pickle import load_restricted
+from training.batches import UserBatch
 from training.config import RecommenderConfig
 from training.evaluation import evaluate, protocol_of
 from training.models.popularity import Popularity, PopularityConfig
-from training.recommender import Catalogue, FitReport, Recommender, UserBatch
+from training.recommender import Catalogue, FitReport, Recommender, TwoTower
 
 Pairs = npt.NDArray[np.int64]
 
 
-class Fixed(Recommender):
+class Fixed(TwoTower):
     """Two towers of given vectors."""
 
     def __init__(self, users: Tensor, items: Tensor) -> None:
@@ -43,10 +44,22 @@ class Fixed(Recommender):
         return batch.rows >= 0
 
 
-class Scorer(Fixed):
+class Scorer(Recommender):
     """The same model, not as two towers."""
 
-    shape = "scorer"
+    def __init__(self, users: Tensor, items: Tensor) -> None:
+        super().__init__(RecommenderConfig(), Catalogue(len(users), len(items), {}))
+        self.towers = Fixed(users, items)
+        self.users, self.items = self.towers.users, self.towers.items
+
+    def fit(self, frame: object, **_: object) -> FitReport:
+        raise AssertionError("never fitted")
+
+    def score(self, batch: UserBatch, items: Tensor | None = None) -> Tensor:
+        return self.towers.score(batch, items)
+
+    def can_score(self, batch: UserBatch) -> Tensor:
+        return self.towers.can_score(batch)
 
 
 def slow(scores: list[list[float]], train: Pairs, pairs: Pairs, k: int) -> dict[str, float]:

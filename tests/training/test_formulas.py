@@ -6,20 +6,21 @@ import torch
 from torch import Tensor
 
 from feature_repo.frame import TrainingFrame
+from training.batches import PADDING, Samples, UserBatch
 from training.content import concatenated_content
+from training.learned import LearnedRecommender
 from training.losses import bpr
 from training.models.lightgcn import LightGcn, LightGcnConfig
 from training.models.m3csr import M3csr, M3csrConfig
 from training.models.mf import MatrixFactorisation, MfConfig
 from training.models.popularity import Popularity, PopularityConfig
 from training.models.vbpr import Vbpr, VbprConfig
-from training.pairwise import PairwiseRecommender
-from training.recommender import PADDING, Catalogue, UserBatch
+from training.recommender import Catalogue
 
 USERS, ITEMS = [0, 3, 17], [2, 5, 40]
 
 
-def prepared(model: PairwiseRecommender, frame: TrainingFrame) -> PairwiseRecommender:
+def prepared(model: LearnedRecommender, frame: TrainingFrame) -> LearnedRecommender:
     """Initialised, and moved away from the start so that no parameter is zero."""
     generator = torch.Generator().manual_seed(0)
     model.begin(frame, generator)
@@ -30,9 +31,14 @@ def prepared(model: PairwiseRecommender, frame: TrainingFrame) -> PairwiseRecomm
     return model
 
 
-def scores(model: PairwiseRecommender | Popularity, frame: TrainingFrame) -> Tensor:
+def scores(model: LearnedRecommender | Popularity, frame: TrainingFrame) -> Tensor:
     with torch.no_grad():
         return model.score(UserBatch(torch.tensor(USERS), torch.from_numpy(frame.history[USERS])))[:, ITEMS]
+
+
+def samples(users: list[int], positives: list[int], negatives: list[int]) -> Samples:
+    drawn = torch.tensor(negatives).unsqueeze(1)
+    return Samples(torch.tensor(users), torch.tensor(positives), drawn, torch.zeros(drawn.shape))
 
 
 def test_popularity_counts_views(frame: TrainingFrame) -> None:
@@ -173,7 +179,7 @@ def test_m3csr_objective_leaves_the_target_out_of_the_history(frame: TrainingFra
             interests.append(weighted)
         liked = [tower @ m3csr_item(m3csr, frame, i) for tower, i in zip(towers, positives, strict=True)]
         other = [tower @ m3csr_item(m3csr, frame, i) for tower, i in zip(towers, negatives, strict=True)]
-        terms = m3csr.loss_terms(*(torch.tensor(rows) for rows in (users, positives, negatives)))
+        terms = m3csr.loss_terms(samples(users, positives, negatives))
     orthogonality = sum(float(pair[0] @ pair[1]) ** 2 for pair in interests) / 3
     norm = sum(parameter.square().sum().item() for parameter in m3csr.parameters())
     assert terms["bpr"].item() == pytest.approx(bpr(torch.stack(liked), torch.stack(other)).item(), rel=1e-4)
@@ -185,8 +191,8 @@ def test_m3csr_stops_the_gradients_that_the_paper_stops(frame: TrainingFrame, m3
     # Eq. 4: the query of a modality's interest is cut off; with the behavioural part silenced, nothing reaches it.
     with torch.no_grad():
         m3csr.behaviour.out.zero_()
-    rows = [torch.tensor(rows) for rows in ([0, 3], [1, 2], [11, 12])]
-    sum(m3csr.loss_terms(*rows)[name] for name in ("bpr", "orthogonality")).backward()
+    terms = m3csr.loss_terms(samples([0, 3], [1, 2], [11, 12]))
+    sum(terms[name] for name in ("bpr", "orthogonality")).backward()
     assert not m3csr.users.grad.any()
     assert m3csr.tastes[0].query.grad.any()
     # Eq. 5: the behavioural interest enters the intensity cut off as well; only eq. 9 trains its matrices.

@@ -6,7 +6,8 @@ from torch import Tensor
 
 from contracts.errors import TrainingDiverged
 from feature_repo.frame import TrainingFrame
-from training.loop import fit_pairwise
+from training.batches import Samples
+from training.loop import fit_learned
 from training.models.mf import MatrixFactorisation, MfConfig
 from training.recommender import Catalogue, EpochReport
 
@@ -28,7 +29,7 @@ def test_the_best_epoch_is_put_back_and_patience_ends_training(
     monkeypatch.setattr("training.loop.evaluate", evaluate)
     seen: list[EpochReport] = []
     model = mf(frame, patience=3)
-    report = fit_pairwise(model, frame, seed=0, on_epoch=seen.append)
+    report = fit_learned(model, frame, seed=0, on_epoch=seen.append)
 
     # Epoch 2 is best: an equal epoch 4 is no improvement, and three epochs later it is over.
     assert (report.best_epoch, report.epochs, report.validation) == (2, 5, {"recall_at_20": 0.3})
@@ -39,7 +40,7 @@ def test_the_best_epoch_is_put_back_and_patience_ends_training(
 
 
 def test_max_epochs_ends_training(frame: TrainingFrame) -> None:
-    report = fit_pairwise(mf(frame, max_epochs=2), frame, seed=0)
+    report = fit_learned(mf(frame, max_epochs=2), frame, seed=0)
     assert report.epochs == 2
     assert report.seconds > 0
     assert set(report.losses) == {"bpr", "l2"}
@@ -47,35 +48,35 @@ def test_max_epochs_ends_training(frame: TrainingFrame) -> None:
 
 def test_the_loss_falls(frame: TrainingFrame) -> None:
     seen: list[EpochReport] = []
-    fit_pairwise(mf(frame, max_epochs=8, patience=8), frame, seed=0, on_epoch=seen.append)
+    fit_learned(mf(frame, max_epochs=8, patience=8), frame, seed=0, on_epoch=seen.append)
     assert seen[-1].losses["bpr"] < seen[0].losses["bpr"]
 
 
 class Diverging(MatrixFactorisation):
-    def loss_terms(self, users: Tensor, positives: Tensor, negatives: Tensor) -> dict[str, Tensor]:
-        terms = super().loss_terms(users, positives, negatives)
+    def loss_terms(self, samples: Samples) -> dict[str, Tensor]:
+        terms = super().loss_terms(samples)
         return {**terms, "l2": terms["l2"] * torch.nan}
 
 
 def test_a_term_that_is_not_finite_is_named(frame: TrainingFrame) -> None:
     with pytest.raises(TrainingDiverged, match="Diverging: loss term 'l2': found nan; expected a finite number"):
-        fit_pairwise(Diverging(MfConfig(), Catalogue.of(frame)), frame, seed=0)
+        fit_learned(Diverging(MfConfig(), Catalogue.of(frame)), frame, seed=0)
 
 
 def test_finite_terms_with_an_infinite_sum_are_refused(frame: TrainingFrame) -> None:
     class Huge(MatrixFactorisation):
-        def loss_terms(self, users: Tensor, positives: Tensor, negatives: Tensor) -> dict[str, Tensor]:
+        def loss_terms(self, samples: Samples) -> dict[str, Tensor]:
             return {"one": torch.tensor(3e38), "two": torch.tensor(3e38)}
 
     with pytest.raises(TrainingDiverged, match="loss term 'sum': found inf"):
-        fit_pairwise(Huge(MfConfig(), Catalogue.of(frame)), frame, seed=0)
+        fit_learned(Huge(MfConfig(), Catalogue.of(frame)), frame, seed=0)
 
 
 def test_a_last_step_that_diverges_does_not_go_unnoticed(frame: TrainingFrame) -> None:
     # One epoch of one batch: no later loss shows what the step did. The parameters are finite, the scores are not.
     options = {"learning_rate": 1e30, "max_epochs": 1, "batch_size": 4096}
     with pytest.raises(TrainingDiverged, match=r"MatrixFactorisation: scores: found values from .*; expected finite"):
-        fit_pairwise(mf(frame, **options), frame, seed=0)
+        fit_learned(mf(frame, **options), frame, seed=0)
 
 
 def test_a_tensor_that_is_not_finite_is_named(frame: TrainingFrame) -> None:
@@ -86,7 +87,7 @@ def test_a_tensor_that_is_not_finite_is_named(frame: TrainingFrame) -> None:
 
     model = Late(MfConfig(max_epochs=1), Catalogue.of(frame))
     with pytest.raises(TrainingDiverged, match="Late: tensor 'bias': found 2 values NaN or infinite; expected finite"):
-        fit_pairwise(model, frame, seed=0)
+        fit_learned(model, frame, seed=0)
 
 
 @pytest.mark.parametrize("before", [False, True])
@@ -94,7 +95,7 @@ def test_torch_is_left_as_it_was(frame: TrainingFrame, before: bool) -> None:
     torch.use_deterministic_algorithms(before)
     try:
         with pytest.raises(TrainingDiverged, match="Diverging"):
-            fit_pairwise(Diverging(MfConfig(), Catalogue.of(frame)), frame, seed=0)
+            fit_learned(Diverging(MfConfig(), Catalogue.of(frame)), frame, seed=0)
         assert torch.are_deterministic_algorithms_enabled() is before
         assert torch.utils.deterministic.fill_uninitialized_memory
     finally:

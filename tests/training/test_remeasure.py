@@ -13,9 +13,9 @@ import torch
 from contracts.errors import BadInput
 from contracts.vocabulary import Vocabulary
 from feature_repo.frame import TrainingFrame
+from training.batches import UserBatch
 from training.evaluation import evaluate, protocol_of
 from training.packages import LoadedPackage
-from training.recommender import UserBatch
 from training.remeasure import Visitor, main, remeasure
 
 PRIMARY = "validation_recall_at_20"

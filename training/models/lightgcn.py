@@ -7,11 +7,12 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
-from training.config import PairwiseConfig
+from training.batches import Samples, UserBatch
+from training.config import LearnedConfig
 from training.graph import normalised_adjacency, propagate
+from training.learned import LearnedRecommender
 from training.losses import bpr, squared_norm
-from training.pairwise import PairwiseRecommender
-from training.recommender import Catalogue, UserBatch
+from training.recommender import Catalogue, TwoTower
 
 if TYPE_CHECKING:
     from feature_repo.frame import TrainingFrame
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["LightGcn", "LightGcnConfig"]
 
 
-class LightGcnConfig(PairwiseConfig):
+class LightGcnConfig(LearnedConfig):
     """Options of LightGCN; the defaults were chosen on the TikTok validation pairs."""
 
     learning_rate: float = Field(default=5e-3, gt=0)
@@ -35,7 +36,7 @@ class LightGcnConfig(PairwiseConfig):
     """Standard deviation of the normal that the layer-0 embeddings start from."""
 
 
-class LightGcn(PairwiseRecommender):
+class LightGcn(LearnedRecommender, TwoTower):
     """score(u, i) = e_u . e_i, where e is the mean of a node's embeddings at layers 0 to K (eqs. 3-5, D = d).
 
     e is zero for a node without an edge. The graph is needed to train only: the propagated tables are kept beside
@@ -58,13 +59,13 @@ class LightGcn(PairwiseRecommender):
             self.embeddings.copy_(torch.empty(shape).normal_(0, deviation, generator=generator))
         self._graph = normalised_adjacency(frame.train, len(frame.users), len(frame.items)).to(self.device)
 
-    def loss_terms(self, users: Tensor, positives: Tensor, negatives: Tensor) -> dict[str, Tensor]:
-        nodes = (users, positives + self.catalogue.users, negatives + self.catalogue.users)
+    def loss_terms(self, samples: Samples) -> dict[str, Tensor]:
+        nodes = (samples.users, *(items + self.catalogue.users for items in (samples.positives, samples.negatives)))
         table = self._propagate()
         user, seen, unseen = (embedding(rows, table) for rows in nodes)
-        norm = squared_norm(*(embedding(rows, self.embeddings) for rows in nodes), count=len(users))
+        norm = squared_norm(*(embedding(rows, self.embeddings) for rows in nodes), count=len(samples))
         return {
-            "bpr": bpr((user * seen).sum(1), (user * unseen).sum(1)),
+            "bpr": bpr((user * seen).sum(1), (user.unsqueeze(1) * unseen).sum(2)),
             "l2": self.config.regularisation * norm,
         }
 

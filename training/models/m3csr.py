@@ -19,11 +19,12 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding
 
 from training.attention import HistoryAttention, Places
-from training.config import PairwiseConfig
+from training.batches import PADDING, Samples, UserBatch
+from training.config import LearnedConfig
 from training.content import ContentScaling, content_clusters, nearest_clusters
 from training.content_recommender import ContentRecommender
 from training.losses import bpr, pairwise_squared_dot, squared_norm
-from training.recommender import PADDING, Catalogue, UserBatch
+from training.recommender import Catalogue, TwoTower
 
 if TYPE_CHECKING:
     from feature_repo.frame import TrainingFrame
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["M3csr", "M3csrConfig"]
 
 
-class M3csrConfig(PairwiseConfig):
+class M3csrConfig(LearnedConfig):
     """Options of M3CSR; the defaults were chosen on the TikTok validation pairs, also over values the paper gives.
 
     The paper's own: learning rate 1e-3, batches of 1024, alpha 1e-6, beta 1e-5, tau 0.07, d 64, patience 10.
@@ -85,7 +86,7 @@ class _Interests(NamedTuple):
     """Weighted by intensity, ``[B, M, 2d]``."""
 
 
-class M3csr(ContentRecommender):
+class M3csr(ContentRecommender, TwoTower):
     """Two towers whose vectors have D = d + 2dM components for M modalities."""
 
     config: M3csrConfig
@@ -142,8 +143,9 @@ class M3csr(ContentRecommender):
         found[other] = nearest_clusters(scaled[other], held, clusters)
         return {"content": scaled, "cluster": found}
 
-    def loss_terms(self, users: Tensor, positives: Tensor, negatives: Tensor) -> dict[str, Tensor]:
+    def loss_terms(self, samples: Samples) -> dict[str, Tensor]:
         assert self._history is not None, "prepare() comes first"
+        users, positives = samples.users, samples.positives
         # Rows that see the same are computed once: a heavy user's target is seldom among the newest 50.
         history = self._history[users]
         target = torch.where((history == positives.unsqueeze(1)).any(1), positives, self.catalogue.items)
@@ -153,9 +155,9 @@ class M3csr(ContentRecommender):
         visible = (history != PADDING) & (history != left_out.unsqueeze(1))
         interests = self._interests(embedding(user, self.users), history, visible)
         towers = embedding(row, _final(interests))
-        seen, unseen = self._item_tower(positives), self._item_tower(negatives)
+        seen, unseen = self._item_tower(positives), self._item_tower(samples.negatives)
         return {
-            "bpr": bpr((towers * seen).sum(1), (towers * unseen).sum(1)),
+            "bpr": bpr((towers * seen).sum(1), (towers.unsqueeze(1) * unseen).sum(2)),
             "orthogonality": self.config.orthogonality * pairwise_squared_dot(interests.modal.index_select(0, row)),
             "l2": self.config.regularisation * 2 * squared_norm(*self.parameters(), count=1),
         }
@@ -176,9 +178,9 @@ class M3csr(ContentRecommender):
     def _encode(self, rows: Tensor) -> _Items:
         """Eqs. 1-2: content mapped to the behaviour space, beside the cluster's embedding."""
         clusters = self.cluster[rows]
-        contents = torch.split(self.content[rows], self._widths, dim=1)
+        contents = torch.split(self.content[rows], self._widths, dim=-1)
         encodings = [
-            torch.cat([content @ matrix + bias, embedding(clusters, table)], dim=1)
+            torch.cat([content @ matrix + bias, embedding(clusters, table)], dim=-1)
             for content, matrix, bias, table in zip(contents, self.maps, self.map_biases, self.cluster_ids, strict=True)
         ]
         return _Items(embedding(rows, self.items), encodings)
@@ -205,7 +207,7 @@ class M3csr(ContentRecommender):
         """Eqs. 10-11: the colder the item, the more its content counts."""
         items = self._encode(rows)
         delta = torch.sigmoid(embedding(self.bin[rows], self.popularity) @ self.gate + self.gate_bias)
-        return torch.cat([(1 - delta) * items.ids, *(delta * encoding for encoding in items.encodings)], dim=1)
+        return torch.cat([(1 - delta) * items.ids, *(delta * encoding for encoding in items.encodings)], dim=-1)
 
 
 def _final(interests: _Interests) -> Tensor:

@@ -7,10 +7,11 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
-from training.config import PairwiseConfig
+from training.batches import Samples, UserBatch
+from training.config import LearnedConfig
+from training.learned import LearnedRecommender
 from training.losses import bpr, squared_norm
-from training.pairwise import PairwiseRecommender
-from training.recommender import Catalogue, UserBatch
+from training.recommender import Catalogue, TwoTower
 
 if TYPE_CHECKING:
     from feature_repo.frame import TrainingFrame
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["MatrixFactorisation", "MfConfig"]
 
 
-class MfConfig(PairwiseConfig):
+class MfConfig(LearnedConfig):
     """Options of MF; the defaults were chosen on the TikTok validation pairs."""
 
     learning_rate: float = Field(default=1e-2, gt=0)
@@ -31,7 +32,7 @@ class MfConfig(PairwiseConfig):
     """Standard deviation of the normal that the vectors start from; biases start at zero."""
 
 
-class MatrixFactorisation(PairwiseRecommender):
+class MatrixFactorisation(LearnedRecommender, TwoTower):
     """score(u, i) = p_u . q_i + b_i, as two towers: [p_u, 1] and [q_i, b_i] (D = d + 1).
 
     q_i is zero for an item without a training pair, which leaves it the bias that negative draws have taught.
@@ -51,14 +52,15 @@ class MatrixFactorisation(PairwiseRecommender):
                 table.copy_(torch.empty(table.shape).normal_(0, self.config.initial_deviation, generator=generator))
             self.bias.zero_()
 
-    def loss_terms(self, users: Tensor, positives: Tensor, negatives: Tensor) -> dict[str, Tensor]:
-        user = embedding(users, self.users)
+    def loss_terms(self, samples: Samples) -> dict[str, Tensor]:
+        user = embedding(samples.users, self.users)
         (seen, seen_bias), (unseen, unseen_bias) = (
-            (embedding(items, self.items), embedding(items, self.bias)) for items in (positives, negatives)
+            (embedding(items, self.items), embedding(items, self.bias))
+            for items in (samples.positives, samples.negatives)
         )
-        norm = squared_norm(user, seen, unseen, seen_bias, unseen_bias, count=len(users))
+        norm = squared_norm(user, seen, unseen, seen_bias, unseen_bias, count=len(samples))
         return {
-            "bpr": bpr(_score(user, seen, seen_bias), _score(user, unseen, unseen_bias)),
+            "bpr": bpr(_score(user, seen, seen_bias), _score(user.unsqueeze(1), unseen, unseen_bias)),
             "l2": self.config.regularisation * norm,
         }
 
@@ -71,4 +73,4 @@ class MatrixFactorisation(PairwiseRecommender):
 
 
 def _score(user: Tensor, item: Tensor, bias: Tensor) -> Tensor:
-    return (user * item).sum(1) + bias.squeeze(1)
+    return (user * item).sum(-1) + bias.squeeze(-1)

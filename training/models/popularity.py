@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from training.batches import UserBatch
 from training.config import RecommenderConfig
 from training.evaluation import evaluate
-from training.recommender import Catalogue, EpochReport, FitReport, OnEpoch, Recommender, UserBatch
+from training.recommender import Catalogue, EpochReport, FitReport, OnEpoch, TwoTower
 
 if TYPE_CHECKING:
     from feature_repo.frame import TrainingFrame
@@ -20,7 +21,7 @@ class PopularityConfig(RecommenderConfig):
     """Nothing to choose."""
 
 
-class Popularity(Recommender):
+class Popularity(TwoTower):
     """Scores an item by its number of training views: item vectors are counts, every user vector is 1 (D = 1)."""
 
     def __init__(self, config: PopularityConfig, catalogue: Catalogue) -> None:

@@ -7,11 +7,12 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
-from training.config import PairwiseConfig
+from training.batches import Samples, UserBatch
+from training.config import LearnedConfig
 from training.content import ContentScaling
 from training.content_recommender import ContentRecommender
 from training.losses import bpr, squared_norm
-from training.recommender import Catalogue, UserBatch
+from training.recommender import Catalogue, TwoTower
 
 if TYPE_CHECKING:
     from feature_repo.frame import TrainingFrame
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Vbpr", "VbprConfig"]
 
 
-class VbprConfig(PairwiseConfig):
+class VbprConfig(LearnedConfig):
     """Options of VBPR; the defaults were chosen on the TikTok validation pairs."""
 
     learning_rate: float = Field(default=1e-2, gt=0)
@@ -41,7 +42,7 @@ class VbprConfig(PairwiseConfig):
     """Standard deviation of the normal that all vectors start from; biases start at zero."""
 
 
-class Vbpr(ContentRecommender):
+class Vbpr(ContentRecommender, TwoTower):
     """score(u, i) = b_i + p_u . q_i + t_u . (E f_i) + c . f_i (eq. 4, without terms that do not change a ranking).
 
     As two towers: [p_u, t_u, 1] and [q_i, E f_i, b_i + c . f_i] (D = d + content_dimension + 1). ``f_i`` is the
@@ -71,14 +72,14 @@ class Vbpr(ContentRecommender):
             self.content_bias.zero_()
             self.content.copy_(self.scaled(frame))
 
-    def loss_terms(self, users: Tensor, positives: Tensor, negatives: Tensor) -> dict[str, Tensor]:
-        user = embedding(users, self.users)
-        user = torch.cat([user, user.new_ones(len(users), 1)], dim=1)
-        seen, unseen = self._items(positives), self._items(negatives)
-        used = [embedding(rows, table) for rows in (positives, negatives) for table in (self.items, self.bias)]
-        norm = squared_norm(embedding(users, self.users), *used, count=len(users))
+    def loss_terms(self, samples: Samples) -> dict[str, Tensor]:
+        user, items = embedding(samples.users, self.users), (samples.positives, samples.negatives)
+        user = torch.cat([user, user.new_ones(len(samples), 1)], dim=1)
+        seen, unseen = (self._items(rows) for rows in items)
+        used = [embedding(rows, table) for rows in items for table in (self.items, self.bias)]
+        norm = squared_norm(embedding(samples.users, self.users), *used, count=len(samples))
         return {
-            "bpr": bpr((user * seen).sum(1), (user * unseen).sum(1)),
+            "bpr": bpr((user * seen).sum(1), (user.unsqueeze(1) * unseen).sum(2)),
             "l2": self.config.regularisation * norm,
             "l2_projection": self.config.projection_regularisation
             * squared_norm(self.projection, self.content_bias, count=1),
@@ -96,4 +97,4 @@ class Vbpr(ContentRecommender):
     def _items(self, rows: Tensor) -> Tensor:
         content = self.content[rows]
         bias = embedding(rows, self.bias) + content @ self.content_bias
-        return torch.cat([embedding(rows, self.items), content @ self.projection, bias], dim=1)
+        return torch.cat([embedding(rows, self.items), content @ self.projection, bias], dim=-1)

@@ -1,4 +1,4 @@
-"""What the models trained by gradient on triplets have in common."""
+"""What the models trained by gradient have in common."""
 
 from abc import abstractmethod
 from typing import TYPE_CHECKING
@@ -6,17 +6,18 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from training.config import PairwiseConfig
-from training.loop import fit_pairwise
-from training.recommender import Catalogue, FitReport, OnEpoch, Recommender, UserBatch
+from training.batches import Samples, UserBatch
+from training.config import LearnedConfig
+from training.loop import fit_learned
+from training.recommender import Catalogue, FitReport, OnEpoch, Recommender
 
 if TYPE_CHECKING:
     from feature_repo.frame import TrainingFrame
 
-__all__ = ["PairwiseRecommender"]
+__all__ = ["LearnedRecommender"]
 
 
-class PairwiseRecommender(Recommender):
+class LearnedRecommender(Recommender):
     """A recommender that the shared loop can train: it says how to start and what a batch costs.
 
     The ID vector of a user or item without a training pair is what initialisation and negative draws left there. No
@@ -24,9 +25,9 @@ class PairwiseRecommender(Recommender):
     :meth:`trained_users_of` and :meth:`trained_items_of`.
     """
 
-    config: PairwiseConfig
+    config: LearnedConfig
 
-    def __init__(self, config: PairwiseConfig, catalogue: Catalogue) -> None:
+    def __init__(self, config: LearnedConfig, catalogue: Catalogue) -> None:
         super().__init__(config, catalogue)
         self.register_buffer("user_trained", torch.zeros(catalogue.users, dtype=torch.bool))
         self.register_buffer("item_trained", torch.zeros(catalogue.items, dtype=torch.bool))
@@ -45,15 +46,23 @@ class PairwiseRecommender(Recommender):
         """Draw the initial parameters and take from the frame what does not change while training."""
 
     @abstractmethod
-    def loss_terms(self, users: Tensor, positives: Tensor, negatives: Tensor) -> dict[str, Tensor]:
-        """Terms of the objective for B triplets of rows, each a scalar already weighted; their sum is minimised."""
+    def loss_terms(self, samples: Samples) -> dict[str, Tensor]:
+        """Terms of the objective for B samples, each a scalar already weighted; their sum is minimised."""
+
+    def start_epoch(self, epoch: int, generator: torch.Generator) -> None:
+        """Re-estimate what changes between epochs; called before each one.
+
+        Args:
+            epoch: Counted from 1.
+            generator: On the model's device, seeded for this epoch; may be kept for what the epoch draws itself.
+        """
 
     def refresh(self) -> None:
-        """Bring up to date what scoring reads and parameters determine; called after each epoch."""
+        """Bring up to date what scoring reads and parameters determine; called after each epoch, before validation."""
 
     def fit(self, frame: "TrainingFrame", *, seed: int, on_epoch: OnEpoch | None = None) -> FitReport:
-        """Train with the shared loop, see :func:`training.loop.fit_pairwise`."""
-        return fit_pairwise(self, frame, seed=seed, on_epoch=on_epoch)
+        """Train with the shared loop, see :func:`training.loop.fit_learned`."""
+        return fit_learned(self, frame, seed=seed, on_epoch=on_epoch)
 
     def can_score(self, batch: UserBatch) -> Tensor:
         """Whether each user is known and has a training pair, bool ``[B]``."""
