@@ -13,6 +13,7 @@ _FEATURES = (
     "definitions.py",
     "encoders/device.py",
     "frame.py",
+    "frames/*.py",
     "historical.py",
     "services.py",
     "stores/asof.py",

@@ -323,17 +323,17 @@ def test_a_data_set_has_the_services_of_its_tables(
     """Videos without music, posts or networks; and listening without videos."""
     raw = make_platform([(0, 0, -DAY), (1, 1, -DAY)])
     listens = simulate(users=10, videos=50, days=2, seed=1, events=120, listens=100)
-    lastfm = {name: listens.tables[name] for name in ("users", "listens", "edges")}
+    lastfm = {name: listens.tables[name] for name in ("users", "music", "listens", "edges")}
     with home.writing("test"):
         videos, _ = write_snapshot(home, raw)
         assert services_of(videos) == ["interactions_v1", "vbpr_v1", "m3csr_v1", "iris_v1"]
-        with pytest.raises(NotFound, match=r"'amae_v1'.*no table listens, posts.*'hand'.*interactions_v1"):
+        with pytest.raises(NotFound, match=r"'amae_v1'.*no table listens, music, posts.*'hand'.*interactions_v1"):
             service_views(home, videos, "amae_v1")
         music, _ = write_snapshot(home, RawTables(lastfm, {}, raw.split, "lastfm", "test"))
-        assert services_of(music) == ["mmm_v1"]
+        assert services_of(music) == ["listens_v1", "mmm_music_v1"]
         apply_features(settings, home)
     networks = {"user_network_follow", "user_network_repost"}
-    assert set(service_views(home, music, "mmm_v1")) == {"user_listens", *networks}
+    assert set(service_views(home, music, "mmm_music_v1")) == {"user_listens", *networks}
     assert not moment_views_of(home, music)
-    with pytest.raises(NotFound, match=r"no interactions with videos in data set 'lastfm'"):
+    with pytest.raises(NotFound, match=r"'mmm_v1'.*no table interactions in data set 'lastfm'.*mmm_music_v1"):
         load_unjudged_frame(settings, home, "mmm_v1")

@@ -31,6 +31,7 @@ def test_the_same_code_has_the_same_digest(copy: Path) -> None:
         "training/losses.py",
         "feature_repo/definitions.py",
         "feature_repo/frame.py",
+        "feature_repo/frames/events.py",
         "feature_repo/historical.py",
         "feature_repo/services.py",
         "feature_repo/stores/asof.py",

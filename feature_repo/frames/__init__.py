@@ -1,0 +1,1 @@
+"""The parts of a training frame: events, content of items, what requests bring, networks."""
