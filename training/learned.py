@@ -57,6 +57,13 @@ class LearnedRecommender(Recommender):
             generator: On the model's device, seeded for this epoch; may be kept for what the epoch draws itself.
         """
 
+    def visits(self, pairs: Tensor, generator: torch.Generator) -> Tensor:
+        """Positions of the training pairs ``[n, 2]`` in the order in which an epoch visits them: all, by chance.
+
+        A model whose loss reads whole histories has no need to visit each pair.
+        """
+        return torch.randperm(len(pairs), generator=generator, device=pairs.device)
+
     def refresh(self) -> None:
         """Bring up to date what scoring reads and parameters determine; called after each epoch, before validation."""
 

@@ -105,9 +105,8 @@ class _Feed(NamedTuple):
     contexts: dict[str, Tensor]
     sampler: UniformNegatives
 
-    def samples(self, size: int, k: int, generator: torch.Generator) -> Iterator[Samples]:
-        """Every pair once, in random order."""
-        order = torch.randperm(len(self.pairs), generator=generator, device=self.pairs.device)
+    def samples(self, order: Tensor, size: int, k: int, generator: torch.Generator) -> Iterator[Samples]:
+        """The pairs at these positions, ``size`` at a time."""
         for some in torch.split(order, size):
             users, positives = self.pairs[some].T.contiguous()
             rows = None if self.rows is None else self.rows[some]
@@ -148,12 +147,13 @@ class _Step:
 
 
 def _one_pass(step: _Step, feed: _Feed, generator: torch.Generator) -> dict[str, float]:
-    """Visit every training pair once in random order; returns each loss term's mean over the batches."""
+    """Visit the training pairs as the model wants them; returns each loss term's mean over the batches."""
     model, config = step.model, step.model.config
     model.train()
     sums: dict[str, Tensor] = {}
     batches = 0
-    for samples in feed.samples(config.batch_size, config.negatives, generator):
+    order = model.visits(feed.pairs, generator)
+    for samples in feed.samples(order, config.batch_size, config.negatives, generator):
         batches += 1
         for name, term in step(samples).items():
             sums[name] = sums.get(name, 0) + term

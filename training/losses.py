@@ -4,9 +4,17 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid, softplus
+from torch.nn.functional import log_softmax, logsigmoid, softplus
 
-__all__ = ["bpr", "logistic", "pairwise_squared_dot", "sampled_softmax", "squared_norm"]
+__all__ = [
+    "bpr",
+    "listed_logistic",
+    "listed_softmax",
+    "logistic",
+    "pairwise_squared_dot",
+    "sampled_softmax",
+    "squared_norm",
+]
 
 
 def bpr(positive: Tensor, negative: Tensor) -> Tensor:
@@ -43,6 +51,34 @@ def sampled_softmax(positive: Tensor, negative: Tensor, log_probabilities: Tenso
     corrected = negative - log_probabilities - math.log(negative.shape[1])
     everything = torch.logsumexp(torch.cat([positive.unsqueeze(1), corrected], dim=1), dim=1)
     return (everything - positive).mean()
+
+
+def listed_softmax(scores: Tensor, known: Tensor) -> Tensor:
+    """Softmax cross-entropy of each known item over a list that users share, mean over the known ones (the
+    multinomial likelihood of Liang et al. 2018, eq. 2, over the items of a list).
+
+    Args:
+        scores: Of M items for B users, ``[B, M]``.
+        known: 1 where the user has seen the item, else 0, ``[B, M]``.
+
+    Returns:
+        A scalar; zero where nothing is known.
+    """
+    return -(log_softmax(scores, dim=1) * known).sum() / known.sum().clamp(min=1)
+
+
+def listed_logistic(scores: Tensor, known: Tensor, negatives: int) -> Tensor:
+    """Binary cross-entropy over a list that users share, the unknown items weighted as so many draws per known one.
+
+    Args:
+        scores: Logits of M items for B users, ``[B, M]``.
+        known: 1 where the user has seen the item, else 0, ``[B, M]``.
+        negatives: K of :func:`logistic`, whose value this expects over uniform draws from the list.
+    """
+    count, others = known.sum().clamp(min=1), (1 - known).sum().clamp(min=1)
+    positive = (softplus(-scores) * known).sum() / count
+    negative = (softplus(scores) * (1 - known)).sum() / others
+    return (positive + negatives * negative) / (1 + negatives)
 
 
 def squared_norm(*tensors: Tensor, count: int) -> Tensor:
