@@ -145,6 +145,108 @@ def each_database(
         there.close()
 
 
+@pytest.fixture(scope="session")
+def music_frame_of() -> Callable[..., "TrainingFrame"]:
+    """Builder of a frame whose items are music and whose requests bring a video, from arrays alone.
+
+    ``music_frame_of(users, train, validation, visual, textual, **groups)``: pairs ``[n, 2]`` and ``[m, 2]``; the
+    vectors of their videos, and of any further ones, ``[E, width]``; the groups of the music's features ``[N, width]``.
+    """
+    from contracts.clock import utc_now
+    from contracts.snapshot import Snapshot, SplitInstants
+    from contracts.vocabulary import Vocabulary
+    from feature_repo.frame import TrainingFrame
+
+    def make(
+        users: int,
+        train: npt.ArrayLike,
+        validation: npt.ArrayLike,
+        visual: npt.ArrayLike,
+        textual: npt.ArrayLike,
+        **groups: npt.ArrayLike,
+    ) -> TrainingFrame:
+        pairs, held = np.asarray(train, np.int64), np.asarray(validation, np.int64)
+        content = {name: np.asarray(values, np.float32) for name, values in groups.items()}
+        items = len(next(iter(content.values())))
+        history = np.full((users, 50), -1, np.int64)
+        for user in range(users):
+            chosen = pairs[pairs[:, 0] == user, 1][-50:]
+            history[user, : len(chosen)] = chosen
+        vectors = {"textual": np.asarray(textual, np.float32), "visual": np.asarray(visual, np.float32)}
+        day = datetime(2000, 1, 2, tzinfo=UTC)
+        return TrainingFrame(
+            snapshot=Snapshot(
+                id="music",
+                dataset="music",
+                source="a test",
+                created_at=utc_now(),
+                tables={},
+                embeddings={},
+                split=SplitInstants(train_until=day, validation_until=day + timedelta(days=1), nominal=True),
+            ),
+            feature_service="dl_bgm_v1",
+            users=Vocabulary([f"u{row}" for row in range(users)]),
+            items=Vocabulary([f"m{row}" for row in range(items)]),
+            train=pairs,
+            validation=held,
+            modalities=dict(sorted(content.items())),
+            missing={name: (values == 0).all(axis=1) for name, values in sorted(content.items())},
+            specs={},
+            history=history,
+            popularity=np.bincount(pairs[:, 1], minlength=items),
+            contexts={**vectors, "video": np.arange(len(vectors["visual"]))[:, None]},
+            train_context=np.arange(len(pairs)),
+            validation_context=np.arange(len(pairs), len(pairs) + len(held)),
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def music_blocks(music_frame_of: Callable[..., "TrainingFrame"]) -> "tuple[TrainingFrame, npt.NDArray[np.int64]]":
+    """96 users and 64 pieces of music in four groups, and test pairs whose videos come last in the contexts.
+
+    User, video and music of a pair are of one group, which the vectors show; nobody chooses a piece twice.
+    """
+    rng, users, items = np.random.default_rng(3), 96, 64
+    chosen = np.stack([rng.permutation(items // 4)[:9] * 4 + user % 4 for user in range(users)])
+    parts = [np.stack([np.repeat(np.arange(users), n), part.ravel()], axis=1) for n, part in _thirds(chosen)]
+    group = np.concatenate([part[:, 0] for part in parts]) % 4
+
+    def vectors(groups: npt.NDArray[np.int64], width: int) -> npt.NDArray[np.float32]:
+        noise = 0.3 * rng.normal(size=(len(groups), width))
+        return (rng.normal(size=(4, width))[groups] + noise).astype(np.float32)
+
+    of_music = np.arange(items) % 4
+    categories = {
+        name: np.eye(width, dtype=np.float32)[values]
+        for name, width, values in (
+            ("genre", 4, of_music),
+            ("language", 2, rng.integers(2, size=items)),
+            ("mood", 3, rng.integers(3, size=items)),
+        )
+    }
+    numbers = {name: rng.normal(size=(items, 1)) for name in ("pitch", "tempo")}
+    frame = music_frame_of(
+        users,
+        parts[0],
+        parts[1],
+        vectors(group, 8),
+        vectors(group, 6),
+        acoustic=vectors(of_music, 5),
+        **categories,
+        **numbers,
+    )
+    return frame, parts[2]
+
+
+def _thirds(chosen: npt.NDArray[np.int64]) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
+    """All but the last two columns, the one before the last, and the last."""
+    yield chosen.shape[1] - 2, chosen[:, :-2]
+    yield 1, chosen[:, -2:-1]
+    yield 1, chosen[:, -1:]
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """In CI all but a GPU is there: any other skipped test is a fault of the set-up."""
     skipped = [report for report in terminalreporter.stats.get("skipped", []) if "gpu" not in report.keywords]
