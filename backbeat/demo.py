@@ -18,11 +18,13 @@ from contracts.errors import GateRefused
 from contracts.home import Home
 from contracts.reports import require_passed
 from contracts.settings import Settings
-from contracts.surfaces import PRIMARY_METRIC, VIDEO_FEED
+from contracts.surfaces import PRIMARY_METRICS, VIDEO_FEED
 from registry.promotion import audit_log
 from registry.store import ModelStore, ModelVersion
 
 __all__ = ["MODELS", "Road", "walk"]
+
+_PRIMARY = PRIMARY_METRICS[VIDEO_FEED]
 
 MODELS = ("popularity", "mf", "lightgcn", "vbpr", "m3csr")
 """Trained in this order."""
@@ -65,7 +67,7 @@ _FIGURES = {
     "recall@20": "test_recall_at_20",
     "precision@20": "test_precision_at_20",
     "ndcg@20": "test_ndcg_at_20",
-    "validation_recall@20": PRIMARY_METRIC,
+    "validation_recall@20": _PRIMARY,
     "train_seconds": "train_seconds",
 }
 """Column of the leaderboard → metric in MLflow."""
@@ -75,7 +77,7 @@ def _leaderboard(store: ModelStore, snapshot: str) -> list[ModelVersion]:
     """Versions of a snapshot that were measured to the end, best on validation first."""
     needed = set(_FIGURES.values())
     versions = [v for v in store.versions(VIDEO_FEED) if v.snapshot == snapshot and needed <= v.metrics.keys()]
-    return sorted(versions, key=lambda v: (-v.metrics[PRIMARY_METRIC], int(v.version)))
+    return sorted(versions, key=lambda v: (-v.metrics[_PRIMARY], int(v.version)))
 
 
 def _row(version: ModelVersion) -> dict[str, Any]:
@@ -104,11 +106,11 @@ def _table(rows: Sequence[dict[str, Any]], roles: dict[str, str]) -> list[str]:
 def _why(settings: Settings, home: Home, champion: ModelVersion, board: Sequence[ModelVersion]) -> str:
     """Its figure beside the best other one, and what the gates said when it became champion."""
     others = [v for v in board if v.version != champion.version and v.protocol == champion.protocol]
-    beside = f", best other {others[0].model} with {others[0].metrics[PRIMARY_METRIC]:.4f}" if others else ""
+    beside = f", best other {others[0].model} with {others[0].metrics[_PRIMARY]:.4f}" if others else ""
     moves = audit_log(settings, home, VIDEO_FEED)
     move = next(m for m in moves if m["version"] == champion.version and m["after"] == "champion")
     said = "\n".join(f"  {verdict['gate']}: {verdict['sentence']}" for verdict in move["verdicts"])
-    return f"validation Recall@20 {champion.metrics[PRIMARY_METRIC]:.4f}{beside}\n{said}"
+    return f"validation Recall@20 {champion.metrics[_PRIMARY]:.4f}{beside}\n{said}"
 
 
 def _walk(road: Road, data: Path | None, requests: int) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -43,6 +43,10 @@ class ModelManifest(BaseModel):
     snapshot: str
     validation_report: str
     embedding_specs: dict[str, EmbeddingSpec]
+    widths: dict[str, int] = {}
+    """Modality of the items → number of components; those of the specs where nothing is said."""
+    contexts: dict[str, int] = {}
+    """Name of what a request brings → number of its components."""
     vocabularies: dict[str, str]
     """SHA-256 of the ``users`` and ``items`` vocabularies."""
     protocol: ProtocolFingerprint
@@ -56,7 +60,9 @@ class ModelManifest(BaseModel):
     @property
     def package_sha256(self) -> str:
         """One hash for the whole package: over the manifest, which holds the hash of every file."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+        # Packages sealed before these two fields keep the hash they were registered with.
+        later = {name for name in ("widths", "contexts") if not getattr(self, name)}
+        return hashlib.sha256(self.model_dump_json(exclude=later).encode()).hexdigest()
 
 
 def _hashes(directory: Path) -> dict[str, str]:

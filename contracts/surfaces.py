@@ -8,23 +8,26 @@ from typing import Final
 
 __all__ = [
     "ALIASES",
+    "BACKGROUND_MUSIC",
     "DATA_SURFACE",
     "EXPERIMENT",
+    "MUSIC",
     "PACKAGE_ARTIFACT",
-    "PRIMARY_METRIC",
+    "PRIMARY_METRICS",
     "SURFACES",
     "VIDEO_FEED",
     "Tag",
 ]
 
 VIDEO_FEED: Final = "video-feed"
-"""The surface of every model so far."""
+BACKGROUND_MUSIC: Final = "background-music"
+MUSIC: Final = "music"
 
 SURFACES: Final = MappingProxyType(
     {
         VIDEO_FEED: "which videos for this user?",
-        "background-music": "which music for this video by this user?",
-        "music": "which music for this user, now, given what they posted?",
+        BACKGROUND_MUSIC: "which music for this video by this user?",
+        MUSIC: "which music for this user, now, given what they posted?",
     }
 )
 """Surface name → the question it answers. A surface is one registered model in MLflow."""
@@ -40,8 +43,14 @@ EXPERIMENT: Final = "backbeat"
 PACKAGE_ARTIFACT: Final = "package"
 """Artifact path of the model package inside its run."""
 
-PRIMARY_METRIC: Final = "validation_recall_at_20"
-"""What versions are selected and gated on. Never a test metric."""
+PRIMARY_METRICS: Final = MappingProxyType(
+    {
+        VIDEO_FEED: "validation_recall_at_20",
+        BACKGROUND_MUSIC: "validation_hr_at_10",
+        MUSIC: "validation_hr_at_10",
+    }
+)
+"""Surface → what its versions are selected and gated on. Never a test metric."""
 
 
 class Tag:

@@ -12,7 +12,7 @@ from contracts.manifest import verify
 from contracts.process import fault_of, run_module
 from contracts.reports import latest_report
 from contracts.settings import Settings, environment_of_child
-from contracts.surfaces import PRIMARY_METRIC, Tag
+from contracts.surfaces import PRIMARY_METRICS, Tag
 from registry.gates import Evidence, PackageFacts, Rival
 from registry.store import ModelStore, ModelVersion
 
@@ -98,6 +98,7 @@ def gather(
         measure: How to measure a champion that another protocol judged; None where no gate asks for the champion.
     """
     return Evidence(
+        surface=version.surface,
         version=version.version,
         model=version.model,
         package=_package_facts(store, version, replay),
@@ -140,4 +141,4 @@ def _rival(store: ModelStore, version: ModelVersion, measure: MeasureOn) -> Riva
         return replace(rival, fault=str(error))
     if isinstance(measured, str):
         return replace(rival, fault=measured)
-    return replace(rival, metric=measured.metrics.get(PRIMARY_METRIC), protocol=measured.protocol)
+    return replace(rival, metric=measured.metrics.get(PRIMARY_METRICS[version.surface]), protocol=measured.protocol)

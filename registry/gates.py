@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Final, Literal
 
 from contracts.reports import ValidationReport
-from contracts.surfaces import PRIMARY_METRIC
+from contracts.surfaces import PRIMARY_METRICS
 from registry.metric import is_share
 
 __all__ = ["GATES", "GATES_OF", "Evidence", "PackageFacts", "Rival", "Verdict", "judge"]
@@ -42,6 +42,7 @@ class Rival:
 class Evidence:
     """Everything the gates look at."""
 
+    surface: str
     version: str
     model: str
     package: PackageFacts
@@ -96,8 +97,9 @@ def _validation(evidence: Evidence) -> Verdict:
 
 
 def _primary_metric(evidence: Evidence) -> Verdict:
+    metric = PRIMARY_METRICS[evidence.surface]
     rule = (
-        f"{PRIMARY_METRIC} is at least the champion's by the same protocol, for which a champion of other data is "
+        f"{metric} is at least the champion's by the same protocol, for which a champion of other data is "
         "measured again on this version's; without a champion any sound value will do"
     )
     own, rival = evidence.metric, evidence.champion
@@ -108,11 +110,11 @@ def _primary_metric(evidence: Evidence) -> Verdict:
         return Verdict("primary-metric", outcome, figure, rule, sentence)
 
     if own is None:
-        return verdict("missing", f"version {evidence.version} has no {PRIMARY_METRIC}")
+        return verdict("missing", f"version {evidence.version} has no {metric}")
     if not is_share(own):
-        return verdict("fail", f"{PRIMARY_METRIC} is {own:g}, not a number between 0 and 1")
+        return verdict("fail", f"{metric} is {own:g}, not a number between 0 and 1")
     if rival is None:
-        return verdict("pass", f"{PRIMARY_METRIC} is {own:.4f} and there is no champion to match")
+        return verdict("pass", f"{metric} is {own:.4f} and there is no champion to match")
     who = f"champion {rival.version}"
     when = f" when measured on snapshot {rival.measured_on}" if rival.measured_on else ""
     if rival.fault is not None:
@@ -124,8 +126,8 @@ def _primary_metric(evidence: Evidence) -> Verdict:
             f"run `backbeat train {evidence.model} --force` to have a version measured by today's",
         )
     if not is_share(rival.metric):
-        return verdict("missing", f"{who} has no sound {PRIMARY_METRIC} to compare with{when}")
-    sentence = f"{PRIMARY_METRIC} is {own:.4f}, {who} has {rival.metric:.4f}{when}"
+        return verdict("missing", f"{who} has no sound {metric} to compare with{when}")
+    sentence = f"{metric} is {own:.4f}, {who} has {rival.metric:.4f}{when}"
     return verdict("pass" if own >= rival.metric else "fail", sentence)
 
 

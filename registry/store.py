@@ -15,7 +15,7 @@ from contracts.errors import NotFound, unknown_name
 from contracts.files import directory_written_whole
 from contracts.home import Home
 from contracts.settings import Settings
-from contracts.surfaces import ALIASES, PRIMARY_METRIC, SURFACES, Tag
+from contracts.surfaces import ALIASES, PRIMARY_METRICS, SURFACES, Tag
 from registry.lifecycle import DISPLACED_TO, Standing
 from registry.metric import is_share
 
@@ -61,7 +61,7 @@ class ModelVersion:
     @property
     def primary_metric(self) -> float | None:
         """What versions are selected by; None where it was not measured."""
-        return self.metrics.get(PRIMARY_METRIC)
+        return self.metrics.get(PRIMARY_METRICS[self.surface])
 
 
 class ModelStore:

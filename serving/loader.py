@@ -17,7 +17,8 @@ from serving.recommend import Ranker
 from serving.records import Recorder
 from serving.shadow import Shadow
 from serving.surface import no_champion
-from training.packages import check_golden, load_package
+from training.golden import check_golden
+from training.packages import load_package
 
 __all__ = ["open_engine"]
 

@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from contracts.errors import BadInput
 from contracts.messages import RecommendedItem
 from serving.retrieval import ExactIndex
-from training.packages import LoadedPackage, user_batch
+from training.packages import LoadedPackage
 from training.recommender import TwoTower
+from training.requests import scores_of, user_batch
 
 __all__ = ["Query", "Ranker"]
 
@@ -32,58 +32,55 @@ class Query:
 
 
 class Ranker:
-    """One model version, loaded and indexed.
+    """One model version, loaded and, where it has item vectors, indexed.
 
     The chain has two steps, and every item says which supplied it. ``ranked``: the model's own order; its score is
-    the inner product of user and item vector. ``popular``: the most viewed videos, where the model knows nothing of
-    the user (its ``can_score`` says no, as of an unknown user without a history it can read) or runs out of items;
-    its score is the number of views.
+    the inner product of user and item vector, or what a scorer says of the item. ``popular``: the most viewed videos,
+    where the model knows nothing of the user (its ``can_score`` says no, as of an unknown user without a history it
+    can read) or runs out of items; its score is the number of views.
 
     Args:
         version: The registered version.
         package: Its package.
-
-    Raises:
-        BadInput: The model has no item vectors to search.
     """
 
     def __init__(self, version: str, package: LoadedPackage) -> None:
-        if package.manifest.shape != "two-tower":
-            raise BadInput(
-                f"model {package.manifest.model}, version {version}",
-                found=f"a model of shape {package.manifest.shape}",
-                expected="shape two-tower, whose item vectors can be searched",
-                next_step="promote a version of a two-tower model",
-            )
         self.version = version
         self.model = package.manifest.model
         self.package = package
         self._device = package.recommender.device
-        self._index = ExactIndex(package.item_vectors)
+        self._index = None if package.item_vectors is None else ExactIndex(package.item_vectors)
         self._by_views = np.argsort(-package.popularity, kind="stable")
 
     def rank(self, query: Query) -> list[RecommendedItem]:
         """The ``k`` best videos that the user has not watched and the request does not exclude, best first."""
         banned = self.package.items.rows([*query.history, *query.exclude])
         items = []
-        vector = self._user_vector(query)
-        if vector is not None:
-            rows, scores = self._index.search(vector, query.k, banned)
+        if (best := self._best(query, banned)) is not None:
+            rows, scores = best
             items = self._items(rows, scores, "ranked")
             banned = np.concatenate([banned, rows])
         if len(items) < query.k:
             items += self._popular(query.k - len(items), banned)
         return items
 
-    def _user_vector(self, query: Query) -> npt.NDArray[np.float32] | None:
-        """The user's vector, ``[D]``; None where the model has nothing to say about the user."""
+    def _best(
+        self, query: Query, banned: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]] | None:
+        """Item rows and scores, best first, each ``[<= k]``; None where the model has nothing to say about the user."""
         batch = user_batch(self.package, [query.user_id], [list(query.history)]).to(self._device)
         model = self.package.recommender
-        assert isinstance(model, TwoTower), "a scorer has no user vectors"
         with torch.inference_mode():
             if not model.can_score(batch)[0]:
                 return None
-            return model.user_vectors(batch)[0].float().cpu().numpy()
+            if isinstance(model, TwoTower) and self._index is not None:
+                vector = model.user_vectors(batch)[0].float().cpu().numpy()
+                return self._index.search(vector, query.k, banned)
+        scores = scores_of(self.package, batch)[0]
+        scores[banned[banned >= 0]] = -np.inf
+        rows = np.argsort(-scores, kind="stable")[: query.k]
+        rows = rows[np.isfinite(scores[rows])]
+        return rows, scores[rows]
 
     def _popular(self, k: int, banned: npt.NDArray[np.int64]) -> list[RecommendedItem]:
         depth = k + len(banned)

@@ -21,7 +21,8 @@ def main(arguments: Sequence[str]) -> int:
         note("usage: python -m training.check DIRECTORY")
         return 2
     prepare_process()
-    from training.packages import check_golden, load_package
+    from training.golden import check_golden
+    from training.packages import load_package
 
     try:
         check_golden(load_package(Path(arguments[0])))

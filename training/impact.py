@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from contracts.embeddings import EmbeddingSpec, require_same_spec
 from contracts.errors import BadInput, Conflict, NotFound, TrainingDiverged
@@ -23,7 +22,6 @@ from contracts.vocabulary import UNKNOWN, Vocabulary
 from training.content import ItemVectors
 from training.evaluation import CUTOFF
 from training.lists import NOTHING, churn, gains, interval, lists_of
-from training.recommender import TwoTower
 
 if TYPE_CHECKING:
     from contracts.home import Home
@@ -192,13 +190,12 @@ def _items(count: int) -> str:
 
 def _reading(package: "LoadedPackage", items: Vocabulary, content: ItemVectors) -> "LoadedPackage":
     """The package with other content; of items behind its own nobody has viewed one yet."""
+    from training.packages import item_vectors_of
+
     model = package.recommender.with_content(content)
-    assert isinstance(model, TwoTower), "a scorer has no item vectors"
-    with torch.inference_mode():
-        vectors = model.item_vectors().float().cpu().numpy()
     views = np.zeros(len(items), package.popularity.dtype)
     views[: len(package.popularity)] = package.popularity
-    return replace(package, recommender=model, items=items, item_vectors=vectors, popularity=views)
+    return replace(package, recommender=model, items=items, item_vectors=item_vectors_of(model), popularity=views)
 
 
 def _lists(package: "LoadedPackage", frame: "TrainingFrame", users: Rows, whose: str) -> Rows:

@@ -8,7 +8,7 @@ import torch
 
 from training.evaluation import CUTOFF, ranked
 from training.metrics import ndcg, recall
-from training.remeasure import Visitor
+from training.remeasure import visitor
 
 if TYPE_CHECKING:
     from feature_repo.frame import TrainingFrame
@@ -43,7 +43,7 @@ def lists_of(package: "LoadedPackage", frame: "TrainingFrame", users: Rows) -> R
     lists = np.full((len(users), CUTOFF), NOTHING, np.int64)
     start = 0
     with torch.inference_mode():
-        for part in ranked(Visitor(package, frame), frame, users, CUTOFF):
+        for part in ranked(visitor(package, frame), frame, users, CUTOFF):
             # Behind the frame's own items there are fillers.
             some = part.able.unsqueeze(1) & (part.items < len(frame.items))
             lists[start : start + len(part.users)] = torch.where(some, part.items, NOTHING).cpu().numpy()

@@ -7,6 +7,7 @@ does there, and writes one JSON document to standard output: ``protocol`` (diges
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from torch import Tensor
 from contracts.process import answer_as_module
 from training.batches import PADDING, UserBatch
 from training.evaluation import CUTOFF, evaluate, protocol_of
-from training.recommender import Catalogue, FitReport, OnEpoch, TwoTower
+from training.recommender import Catalogue, FitReport, OnEpoch, Recommender, TwoTower
 
 if TYPE_CHECKING:
     from contracts.home import Home
@@ -25,50 +26,72 @@ if TYPE_CHECKING:
     from feature_repo.frame import TrainingFrame
     from training.packages import LoadedPackage
 
-__all__ = ["Visitor", "main", "remeasure"]
+__all__ = ["main", "remeasure", "visitor"]
 
 _FILLER, _UNKNOWN = -1e29, -1e30
 """Scores below any of a model's own, and finite: evaluation masks what a user has seen with minus infinity."""
 
 
-class Visitor(TwoTower):
-    """A package's model among the users and items of a frame it was not fitted on.
-
-    Ids are what both sides share. Items the package does not know are never recommended; a user it has nothing to
-    say about gets its most viewed items, as in the service. Scores are ``user . item + views . popular + unknown``,
-    so an item vector has D + 2 components.
-
-    Args:
-        package: The model; it may have learnt from pairs that the frame holds out, which favours it.
-        frame: Where it is to rank; its row numbers are those of the batches.
-    """
+class _Guest:
+    """Row numbers of a frame as those of a package that was not fitted on it; an id is what both share."""
 
     def __init__(self, package: "LoadedPackage", frame: "TrainingFrame") -> None:
-        super().__init__(package.recommender.config, Catalogue.of(frame))
-        assert isinstance(package.recommender, TwoTower), "a scorer has no vectors"
+        device = package.recommender.device
+        self._users = _rows_in(package.users, frame.users).to(device)
+        self.items = _rows_in(package.items, frame.items).to(device)
+        """Row in the package of each of the frame's items, -1 where it is not known, ``[N]``."""
+
+    def translated(self, batch: UserBatch) -> UserBatch:
+        """Unknown items leave the history, the others move up; numbers among the frame's contexts are unknown."""
+        history = _looked_up(self.items, batch.history)
+        known_first = torch.argsort((history == PADDING).to(torch.int8), dim=1, stable=True)
+        context = {
+            name: values if values.is_floating_point() else torch.full_like(values, PADDING)
+            for name, values in batch.context.items()
+        }
+        return UserBatch(_looked_up(self._users, batch.rows), history.gather(1, known_first), context)
+
+
+class _Visitor(Recommender):
+    """A package's model among the users and items of a frame it was not fitted on."""
+
+    def __init__(self, package: "LoadedPackage", frame: "TrainingFrame") -> None:
+        catalogue = Catalogue.of(frame)
+        super().__init__(package.recommender.config, replace(catalogue, items=catalogue.items + CUTOFF))
         self.model = package.recommender
-        self._users = _rows_in(package.users, frame.users).to(self.device)
-        self._items = _rows_in(package.items, frame.items).to(self.device)
-        vectors = torch.from_numpy(package.item_vectors).to(self.device)
+        self._guest = _Guest(package, frame)
+
+    def fit(self, frame: "TrainingFrame", *, seed: int, on_epoch: OnEpoch | None = None) -> FitReport:
+        """Measure only: the model is what it is."""
+        validation = evaluate(self, frame, frame.validation)
+        return FitReport(epochs=0, best_epoch=0, validation=validation, losses={}, seconds=0.0)
+
+    def can_score(self, batch: UserBatch) -> Tensor:
+        """All but users without a training pair: no model fitted on the frame has a ranking for those either."""
+        return self.model.can_score(self._guest.translated(batch)) | (batch.history != PADDING).any(1)
+
+
+class _TowerVisitor(_Visitor, TwoTower):
+    """Scores are ``user . item + views . popular + unknown``, so an item vector has D + 2 components."""
+
+    def __init__(self, package: "LoadedPackage", frame: "TrainingFrame") -> None:
+        super().__init__(package, frame)
+        rows = self._guest.items
+        known = rows >= 0
+        vectors = torch.from_numpy(package.item_vectors).to(rows.device)
         views = torch.from_numpy(package.popularity).to(vectors)
-        known = self._items >= 0
         # Without the fillers behind its own items, the unknown ones would come into a short list by their row number.
-        table = vectors.new_zeros(len(known) + CUTOFF, vectors.shape[1] + 2)
-        table[: len(known)][known, :-2] = vectors[self._items[known]]
-        table[: len(known)][known, -2] = views[self._items[known]]
+        table = vectors.new_zeros(self.catalogue.items, vectors.shape[1] + 2)
+        table[: len(known)][known, :-2] = vectors[rows[known]]
+        table[: len(known)][known, -2] = views[rows[known]]
         table[: len(known)][~known, -1] = _UNKNOWN
         table[len(known) :, -1] = _FILLER
         self._table = table
 
-    def fit(self, frame: "TrainingFrame", *, seed: int, on_epoch: OnEpoch | None = None) -> FitReport:
-        """Measure only: the model is what it is."""
-        return FitReport(
-            epochs=0, best_epoch=0, validation=evaluate(self, frame, frame.validation), losses={}, seconds=0.0
-        )
-
     def user_vectors(self, batch: UserBatch) -> Tensor:
         """``[B, D + 2]``: the model's vector, whether the popular items are shown instead, and 1."""
-        own = self._translated(batch)
+        assert isinstance(self.model, TwoTower)
+        own = self._guest.translated(batch)
         popular = ~self.model.can_score(own)
         vectors = self.model.user_vectors(own).masked_fill(popular.unsqueeze(1), 0)
         return torch.cat([vectors, popular.to(vectors).unsqueeze(1), vectors.new_ones(len(batch), 1)], dim=1)
@@ -77,15 +100,37 @@ class Visitor(TwoTower):
         """``[N + 20, D + 2]``: the frame's items, and fillers that no user has seen or holds out."""
         return self._table
 
-    def can_score(self, batch: UserBatch) -> Tensor:
-        """All but users without a training pair: no model fitted on the frame has a ranking for those either."""
-        return self.model.can_score(self._translated(batch)) | (batch.history != PADDING).any(1)
 
-    def _translated(self, batch: UserBatch) -> UserBatch:
-        """Row numbers of the package; unknown items leave the history, the others move up."""
-        history = _looked_up(self._items, batch.history)
-        known_first = torch.argsort((history == PADDING).to(torch.int8), dim=1, stable=True)
-        return UserBatch(_looked_up(self._users, batch.rows), history.gather(1, known_first))
+class _ScorerVisitor(_Visitor):
+    """The same of a model that has no vectors."""
+
+    def __init__(self, package: "LoadedPackage", frame: "TrainingFrame") -> None:
+        super().__init__(package, frame)
+        self._views = torch.from_numpy(package.popularity).to(self._guest.items.device).float()
+
+    def score(self, batch: UserBatch, items: Tensor | None = None) -> Tensor:
+        """As of any model, of the frame's items and 20 fillers behind them."""
+        if items is None:
+            items = torch.arange(self.catalogue.items, device=self.device)
+        rows = _looked_up(self._guest.items, items.masked_fill(items >= len(self._guest.items), PADDING))
+        own = self._guest.translated(batch)
+        scores = self.model.score(own, rows.clamp(min=0))
+        scores = torch.where(self.model.can_score(own).unsqueeze(1), scores, self._views[rows.clamp(min=0)])
+        scores = scores.masked_fill(rows < 0, _UNKNOWN)
+        return scores.masked_fill(items >= len(self._guest.items), _FILLER)
+
+
+def visitor(package: "LoadedPackage", frame: "TrainingFrame") -> Recommender:
+    """A package's model as one that ranks the items of a frame it was not fitted on.
+
+    Ids are what both sides share. Items the package does not know are never recommended; a user it has nothing to
+    say about gets its most viewed items, as in the service. 20 fillers stand behind the frame's items.
+
+    Args:
+        package: The model; it may have learnt from pairs that the frame holds out, which favours it.
+        frame: Where it is to rank; its row numbers are those of the batches.
+    """
+    return (_ScorerVisitor if package.item_vectors is None else _TowerVisitor)(package, frame)
 
 
 def remeasure(package: "LoadedPackage", frame: "TrainingFrame") -> dict[str, float]:
@@ -94,7 +139,7 @@ def remeasure(package: "LoadedPackage", frame: "TrainingFrame") -> dict[str, flo
     Raises:
         BadInput: The frame holds out no pairs.
     """
-    measured = evaluate(Visitor(package, frame), frame, frame.validation)
+    measured = evaluate(visitor(package, frame), frame, frame.validation)
     return {f"validation_{name}": value for name, value in measured.items()}
 
 

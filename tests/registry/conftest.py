@@ -16,10 +16,12 @@ from contracts.manifest import IndexInfo, ModelManifest, seal
 from contracts.protocol import ProtocolFingerprint
 from contracts.reports import ValidationReport, store_report
 from contracts.settings import Settings, load_settings
-from contracts.surfaces import EXPERIMENT, PACKAGE_ARTIFACT, PRIMARY_METRIC, Tag
+from contracts.surfaces import EXPERIMENT, PACKAGE_ARTIFACT, PRIMARY_METRICS, Tag
 from registry.evidence import Measurement
 from registry.promotion import Promotion, promote, rollback
 from registry.store import ModelStore
+
+PRIMARY = PRIMARY_METRICS["video-feed"]
 
 SURFACE = "video-feed"
 
@@ -49,7 +51,7 @@ class Shelf:
         """Train nothing, register a version as training does; returns its number."""
         run = self.client.create_run(self.experiment)
         if metric is not None:
-            self.client.log_metric(run.info.run_id, PRIMARY_METRIC, metric)
+            self.client.log_metric(run.info.run_id, PRIMARY, metric)
         protocol = _protocol(snapshot)
         package = self.home.root / "made"
         package.mkdir()
@@ -115,7 +117,7 @@ class Shelf:
             assert again is not None, "nobody was to be measured again"
             assert settings == self.settings
             self.measured.append((package, snapshot))
-            return again if isinstance(again, str) else Measurement(_protocol(snapshot).digest, {PRIMARY_METRIC: again})
+            return again if isinstance(again, str) else Measurement(_protocol(snapshot).digest, {PRIMARY: again})
 
         return promote(
             self.settings, self.home, SURFACE, selector, to, reason, "tester", lambda _: fault, remeasure=remeasure

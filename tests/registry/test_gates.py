@@ -15,6 +15,7 @@ REPORT = ValidationReport(id="r1", snapshot="s", created_at=utc_now(), success=T
 OVERRIDE = Override(actor="ann", at=utc_now(), reason="looked at it")
 CHAMPION = Rival(version="1", model="mf", metric=0.08, protocol="p")
 SOUND = Evidence(
+    surface="video-feed",
     version="2",
     model="lightgcn",
     package=PackageFacts(present=True, files=6, fault=None),

@@ -13,7 +13,7 @@ from contracts.home import Home
 from contracts.reports import ValidationReport, store_report
 from contracts.settings import Settings
 from contracts.snapshot import Snapshot
-from contracts.surfaces import PRIMARY_METRIC
+from contracts.surfaces import PRIMARY_METRICS
 from feature_repo.apply import apply_features
 from feature_repo.offline import write_snapshot
 from feature_repo.readers.mmssl import read_mmssl
@@ -21,6 +21,8 @@ from registry.evidence import Measurement, remeasure_in_clean_process
 from registry.promotion import Promotion, promote
 from registry.store import ModelStore
 from training.train import train
+
+PRIMARY = PRIMARY_METRICS["video-feed"]
 
 WEAK = {"dimension": 8, "max_epochs": 1, "learning_rate": 1e-4}
 STRONG = {"dimension": 8, "max_epochs": 30, "learning_rate": 0.05, "batch_size": 64}
@@ -55,10 +57,10 @@ def test_a_champion_is_judged_by_its_own_figure_on_the_candidates_data(
 
         sentence = promoted(strong.version).verdicts[2].sentence
         figures = re.fullmatch(
-            rf"{PRIMARY_METRIC} is (\S+), champion 1 has (\S+) when measured on snapshot {second.id}", sentence
+            rf"{PRIMARY} is (\S+), champion 1 has (\S+) when measured on snapshot {second.id}", sentence
         )
         assert figures is not None, sentence
-        assert float(figures[1]) == pytest.approx(strong.metrics[PRIMARY_METRIC], abs=1e-4)
+        assert float(figures[1]) == pytest.approx(strong.metrics[PRIMARY], abs=1e-4)
         assert float(figures[2]) < float(figures[1])
 
         assert ingested(seed=1, videos=128) == first
@@ -70,7 +72,7 @@ def test_a_champion_is_judged_by_its_own_figure_on_the_candidates_data(
     package = store.package_path(store.get("video-feed", weak.version))
     at_home = remeasure_in_clean_process(settings, package, first.id)
     assert isinstance(at_home, Measurement)
-    assert at_home.metrics[PRIMARY_METRIC] == pytest.approx(weak.metrics[PRIMARY_METRIC])
+    assert at_home.metrics[PRIMARY] == pytest.approx(weak.metrics[PRIMARY])
     assert at_home.protocol == store.get("video-feed", weak.version).protocol
     fault = remeasure_in_clean_process(settings, package, "gone")
     assert isinstance(fault, str)

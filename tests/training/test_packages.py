@@ -17,9 +17,11 @@ from contracts.vocabulary import Vocabulary
 from feature_repo.frame import TrainingFrame
 from training.check import main
 from training.evaluation import protocol_of
+from training.golden import check_golden
 from training.models import MODELS
-from training.packages import check_golden, load_package, user_batch, write_package
+from training.packages import load_package, write_package
 from training.recommender import Catalogue, Recommender
+from training.requests import user_batch
 
 OPTIONS: dict[str, Any] = {"dimension": 8, "max_epochs": 2}
 

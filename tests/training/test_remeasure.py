@@ -16,7 +16,8 @@ from feature_repo.frame import TrainingFrame
 from training.batches import UserBatch
 from training.evaluation import evaluate, protocol_of
 from training.packages import LoadedPackage
-from training.remeasure import Visitor, main, remeasure
+from training.recommender import TwoTower
+from training.remeasure import main, remeasure, visitor
 
 PRIMARY = "validation_recall_at_20"
 
@@ -93,19 +94,20 @@ def test_users_it_does_not_know_get_its_most_viewed_items(
 def test_a_user_without_a_training_pair_is_scored_only_where_the_model_can(
     frame: TrainingFrame, mf: LoadedPackage
 ) -> None:
-    visitor = Visitor(mf, replace(frame, users=renamed(frame.users, "x")))
+    guest = visitor(mf, replace(frame, users=renamed(frame.users, "x")))
     history = torch.full((2, 50), -1)
     history[1, 0] = 3
-    assert visitor.can_score(UserBatch(torch.tensor([0, 1]), history)).tolist() == [False, True]
+    assert guest.can_score(UserBatch(torch.tensor([0, 1]), history)).tolist() == [False, True]
 
 
 def test_fitting_a_visitor_measures_and_changes_nothing(frame: TrainingFrame, mf: LoadedPackage) -> None:
-    visitor = Visitor(mf, frame)
-    before = visitor.item_vectors().clone()
-    report = visitor.fit(frame, seed=0)
+    guest = visitor(mf, frame)
+    assert isinstance(guest, TwoTower)
+    before = guest.item_vectors().clone()
+    report = guest.fit(frame, seed=0)
     assert {f"validation_{name}": value for name, value in report.validation.items()} == remeasure(mf, frame)
     assert report.epochs == 0
-    assert torch.equal(visitor.item_vectors(), before)
+    assert torch.equal(guest.item_vectors(), before)
 
 
 def test_data_that_holds_out_nothing(frame: TrainingFrame, mf: LoadedPackage) -> None:

@@ -26,7 +26,8 @@ from feature_repo.readers.mmssl import read_mmssl
 from training.evaluation import protocol_of
 from training.models.mf import MfConfig
 from training.on_ray import train_on_ray
-from training.packages import check_golden, load_package
+from training.golden import check_golden
+from training.packages import load_package
 from training.tracking import TrackedRun
 from training.train import TrainedVersion, train, training_key
 

@@ -1,0 +1,91 @@
+"""Raw requests as a package's model reads them, and its scores for them."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from contracts.errors import BadInput
+from feature_repo.views.history import HISTORY_LENGTH
+from training.batches import PADDING, UserBatch
+from training.recommender import TwoTower
+
+if TYPE_CHECKING:
+    from training.packages import LoadedPackage
+
+__all__ = ["scores_of", "user_batch"]
+
+_ITEMS_AT_A_TIME = 512
+
+
+def user_batch(
+    package: "LoadedPackage",
+    user_ids: Sequence[str],
+    histories: Sequence[Sequence[str]],
+    contexts: Sequence[Mapping[str, Sequence[float]]] = (),
+) -> UserBatch:
+    """Translate raw ids for the model: unknown users become -1, unknown items are left out.
+
+    Args:
+        package: Gives the vocabularies.
+        user_ids: B raw user ids.
+        histories: Raw ids of the items each user has chosen, oldest first; as many of the newest known ones
+            count as a history holds.
+        contexts: What each request brings: name → components. Of a model that was fitted without, nothing.
+
+    Raises:
+        BadInput: A request lacks a context that the model was fitted with, or has one of another width.
+    """
+    flat = package.items.rows([item for history in histories for item in history])
+    history = np.full((len(user_ids), HISTORY_LENGTH), PADDING, dtype=np.int64)
+    start = 0
+    for row, items in enumerate(histories):
+        known = flat[start : start + len(items)]
+        known = known[known >= 0][-HISTORY_LENGTH:]
+        history[row, : len(known)] = known
+        start += len(items)
+    rows = torch.from_numpy(package.users.rows(list(user_ids)))
+    context = {name: _context(package, name, width, user_ids, contexts) for name, width in _wanted(package)}
+    return UserBatch(rows, torch.from_numpy(history), context)
+
+
+def scores_of(package: "LoadedPackage", batch: UserBatch) -> npt.NDArray[np.float32]:
+    """Scores of all items of a package's vocabulary for B users, ``[B, N]``.
+
+    Those of a two-tower model are inner products with the packed item vectors; a scorer ranks all items, some at a
+    time.
+    """
+    model = package.recommender
+    with torch.inference_mode():
+        batch = batch.to(model.device)
+        if isinstance(model, TwoTower) and package.item_vectors is not None:
+            users = model.user_vectors(batch).float().cpu().numpy()
+            return np.asarray(users @ package.item_vectors.T)
+        parts = torch.split(torch.arange(len(package.items), device=model.device), _ITEMS_AT_A_TIME)
+        return np.concatenate([model.score(batch, part).float().cpu().numpy() for part in parts], axis=1)
+
+
+def _wanted(package: "LoadedPackage") -> list[tuple[str, int]]:
+    return sorted(package.manifest.contexts.items())
+
+
+def _context(
+    package: "LoadedPackage",
+    name: str,
+    width: int,
+    user_ids: Sequence[str],
+    contexts: Sequence[Mapping[str, Sequence[float]]],
+) -> torch.Tensor:
+    for row, user in enumerate(user_ids):
+        given = contexts[row].get(name) if row < len(contexts) else None
+        if given is None or len(given) != width:
+            raise BadInput(
+                f"request of user {user!r} to model {package.manifest.model}: context {name!r}",
+                found="none" if given is None else f"{len(given)} components",
+                expected=f"{width} components, as in training",
+                next_step="send what the feature service of the model gives for the request",
+            )
+    values = np.array([contexts[row][name] for row in range(len(user_ids))]).reshape(len(user_ids), width)
+    return torch.from_numpy(values if values.dtype == np.int64 else values.astype(np.float32))
