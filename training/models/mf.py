@@ -1,6 +1,6 @@
-"""MF: matrix factorisation with item biases, trained by BPR (Rendle et al., UAI 2009)."""
+"""MF: matrix factorisation with item biases, trained by BPR (Rendle et al., UAI 2009) or by logits."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from pydantic import Field
@@ -10,13 +10,13 @@ from torch.nn.functional import embedding
 from training.batches import Samples, UserBatch
 from training.config import LearnedConfig
 from training.learned import LearnedRecommender
-from training.losses import bpr, squared_norm
+from training.losses import bpr, logistic, squared_norm
 from training.recommender import Catalogue, TwoTower
 
 if TYPE_CHECKING:
     from feature_repo.frame import TrainingFrame
 
-__all__ = ["MatrixFactorisation", "MfConfig"]
+__all__ = ["MatrixFactorisation", "MfConfig", "MfLogitConfig"]
 
 
 class MfConfig(LearnedConfig):
@@ -25,11 +25,24 @@ class MfConfig(LearnedConfig):
     learning_rate: float = Field(default=1e-2, gt=0)
     """Step size of Adam."""
 
+    loss: Literal["bpr", "logistic"] = "bpr"
+    """Positives against their negatives, or each score by itself."""
+
     regularisation: float = Field(default=5e-2, ge=0)
     """Weight of half the squared norm of the vectors and biases in a batch, per triplet."""
 
     initial_deviation: float = Field(default=0.1, gt=0)
     """Standard deviation of the normal that the vectors start from; biases start at zero."""
+
+
+class MfLogitConfig(MfConfig):
+    """Options of MF whose scores are logits."""
+
+    negatives: int = Field(default=4, ge=1)
+    """Items drawn against each positive."""
+
+    loss: Literal["bpr", "logistic"] = "logistic"
+    """Positives against their negatives, or each score by itself."""
 
 
 class MatrixFactorisation(LearnedRecommender, TwoTower):
@@ -59,8 +72,9 @@ class MatrixFactorisation(LearnedRecommender, TwoTower):
             for items in (samples.positives, samples.negatives)
         )
         norm = squared_norm(user, seen, unseen, seen_bias, unseen_bias, count=len(samples))
+        loss = bpr if self.config.loss == "bpr" else logistic
         return {
-            "bpr": bpr(_score(user, seen, seen_bias), _score(user.unsqueeze(1), unseen, unseen_bias)),
+            self.config.loss: loss(_score(user, seen, seen_bias), _score(user.unsqueeze(1), unseen, unseen_bias)),
             "l2": self.config.regularisation * norm,
         }
 
