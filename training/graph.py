@@ -58,5 +58,6 @@ def propagate(graph: Tensor, x: Tensor) -> Tensor:
         graph: Symmetric sparse CSR ``[n, n]``.
         x: ``[n, d]``.
     """
-    product: Tensor = _SymmetricProduct.apply(graph, x)  # type: ignore[no-untyped-call]
+    with torch.autocast(x.device.type, enabled=False):  # Sparse products know float32 only.
+        product: Tensor = _SymmetricProduct.apply(graph, x.float())  # type: ignore[no-untyped-call]
     return product

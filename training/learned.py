@@ -1,6 +1,7 @@
 """What the models trained by gradient have in common."""
 
 from abc import abstractmethod
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 from training.batches import Samples, UserBatch
 from training.config import LearnedConfig
 from training.loop import fit_learned
+from training.protocols import FULL_20, Protocol
 from training.recommender import Catalogue, FitReport, OnEpoch, Recommender
 
 if TYPE_CHECKING:
@@ -67,9 +69,17 @@ class LearnedRecommender(Recommender):
     def refresh(self) -> None:
         """Bring up to date what scoring reads and parameters determine; called after each epoch, before validation."""
 
-    def fit(self, frame: "TrainingFrame", *, seed: int, on_epoch: OnEpoch | None = None) -> FitReport:
+    def fit(
+        self,
+        frame: "TrainingFrame",
+        *,
+        seed: int,
+        on_epoch: OnEpoch | None = None,
+        protocol: Protocol = FULL_20,
+        checkpoint: Path | None = None,
+    ) -> FitReport:
         """Train with the shared loop, see :func:`training.loop.fit_learned`."""
-        return fit_learned(self, frame, seed=seed, on_epoch=on_epoch)
+        return fit_learned(self, frame, seed=seed, on_epoch=on_epoch, protocol=protocol, checkpoint=checkpoint)
 
     def can_score(self, batch: UserBatch) -> Tensor:
         """Whether each user is known and has a training pair, bool ``[B]``."""

@@ -1,32 +1,28 @@
 """The one training loop."""
 
-import copy
-import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from contracts.errors import TrainingDiverged
-from training.batches import Samples
-from training.evaluation import CUTOFF, evaluate
-from training.negatives import UniformNegatives
+from training.checkpoints import Checkpoint, Standing, facts_of
+from training.evaluation import evaluate
+from training.feed import Feed
+from training.protocols import FULL_20, Protocol
+from training.ranks import Ranks
 from training.recommender import EpochReport, FitReport, OnEpoch
+from training.step import Objective, Step, require_finite
 
 if TYPE_CHECKING:
     from feature_repo.frame import TrainingFrame
     from training.learned import LearnedRecommender
 
-__all__ = ["STOPPING_METRIC", "fit_learned"]
-
-STOPPING_METRIC = f"recall_at_{CUTOFF}"
-"""Validation metric that decides which epoch is best. Never a test metric."""
-
-Objective = Callable[[Samples], dict[str, Tensor]]
+__all__ = ["fit_learned"]
 
 
 def fit_learned(
@@ -39,151 +35,158 @@ def fit_learned(
     parameters: Iterable[nn.Parameter] | None = None,
     fresh: bool = True,
     epochs: int | None = None,
+    protocol: Protocol = FULL_20,
+    checkpoint: Path | None = None,
 ) -> FitReport:
     """Adam on samples until the validation metric stops rising; the best epoch's state is put back.
+
+    In a process group of torch, see :mod:`training.distributed`, all processes call this with equal arguments and end
+    with equal models; the first one evaluates, writes and calls ``on_epoch``.
 
     Args:
         model: On its device; its parameters are initialised here.
         frame: Training and validation pairs.
         seed: Fixes initialisation, order and negatives. On the CPU equal seeds give equal results.
-        on_epoch: Called after each epoch.
+        on_epoch: Called after each epoch; first for those that a checkpoint knows.
         objective: Terms to minimise; the model's own if None.
         parameters: What to optimise; everything if None.
         fresh: Whether to initialise; False for a further stage, which starts from what the last one has learnt.
         epochs: Passes of a stage whose worth no ranking tells: so many, without validation, and the last state stays.
+        protocol: How epochs are judged, and by which metric.
+        checkpoint: File that keeps the standing after each epoch; a training that was killed goes on from there, with
+            the same results. Removed in the end. Of a training in stages each has its own.
 
     Raises:
         TrainingDiverged: A loss term, a tensor of the model or a score became NaN or infinite.
-        BadInput: A user has seen every item, or there are no validation pairs.
+        BadInput: A user has seen every item, there are no validation pairs, or the checkpoint is of another training.
+        StorageFull: There is no room for the checkpoint.
     """
-    started = time.perf_counter()
-    config, device = model.config, model.device
+    started, config, device, ranks = time.perf_counter(), model.config, model.device, Ranks.current()
     initial, order = (int(state) for state in np.random.SeedSequence(seed).generate_state(2))
+    objective = objective or model.loss_terms
     with _deterministic(device):
+        kept = None
+        if checkpoint is not None:
+            kept = Checkpoint(checkpoint, facts_of(model, frame, seed, getattr(objective, "__name__", "objective")))
         if fresh:
             model.begin(frame, torch.Generator().manual_seed(initial))
-        pairs = torch.from_numpy(frame.train).to(device)
-        feed = _Feed(pairs, *_contexts_of(frame, device), UniformNegatives(pairs, len(frame.users), len(frame.items)))
-        step = _Step(model, objective or model.loss_terms, list(parameters or model.parameters()))
+        ranks.equalise(model)
+        feed = Feed(model, frame)
+        step = Step(
+            model,
+            objective,
+            parameters or model.parameters(),
+            learning_rate=config.learning_rate,
+            clip=config.gradient_clip,
+            halved=config.precision == "bf16",
+            ranks=ranks,
+        )
         generator = torch.Generator(device).manual_seed(order)
-        best: EpochReport | None = None
-        state: dict[str, Tensor] = {}
-        for epoch in range(1, (epochs or config.max_epochs) + 1):
+        course = _Course(protocol.stopping if epochs is None else None, epochs or config.max_epochs, config.patience)
+        before = 0.0
+        if kept is not None and (standing := kept.load()) is not None:
+            model.load_state_dict(standing.model)
+            step.restore(standing.adam)
+            generator.set_state(standing.generator)
+            before = standing.seconds
+            course.reports, course.state = standing.reports, standing.best or standing.model
+            if on_epoch is not None and ranks.first:
+                for report in standing.reports:
+                    on_epoch(report)
+        while not course.over:
+            epoch = len(course.reports) + 1
             model.start_epoch(epoch, torch.Generator(device).manual_seed(_seed_of(seed, epoch)))
-            losses = _one_pass(step, feed, generator)
+            losses = ranks.mean(_one_pass(model, step, feed, generator), device)
             model.refresh()
-            _require_finite(model)
-            report = EpochReport(epoch, losses, {} if epochs else evaluate(model, frame, frame.validation))
-            if best is None or epochs or report.validation[STOPPING_METRIC] > best.validation[STOPPING_METRIC]:
-                best, state = report, copy.deepcopy(model.state_dict())
+            require_finite(model, config.learning_rate)
+            measured: dict[str, float] = {}
+            if epochs is None and ranks.first:
+                measured = evaluate(model, frame, frame.validation)
+            report = EpochReport(epoch, losses, ranks.told(measured, device))
+            course.add(report, model.state_dict())
+            if not ranks.first:
+                continue
+            if kept is not None:
+                standing = Standing(
+                    model=model.state_dict(),
+                    best={} if course.best is report else course.state,
+                    adam=step.optimizer.state_dict(),
+                    generator=generator.get_state(),
+                    reports=course.reports,
+                    seconds=before + time.perf_counter() - started,
+                )
+                kept.save(standing)
             if on_epoch is not None:
                 on_epoch(report)
-            if epoch - best.epoch >= config.patience:
-                break
-        assert best is not None
-        model.load_state_dict(state)
+        model.load_state_dict(course.state)
+        if kept is not None and ranks.first:
+            kept.remove()
+    best = course.best
     return FitReport(
-        epochs=report.epoch,
+        epochs=len(course.reports),
         best_epoch=best.epoch,
         validation=best.validation,
         losses=best.losses,
-        seconds=time.perf_counter() - started,
+        seconds=before + time.perf_counter() - started,
     )
+
+
+class _Course:
+    """The epochs of a training: which is best, and whether it is over.
+
+    Args:
+        stopping: The metric that decides; None where the last epoch is best.
+        most: Epochs at most.
+        patience: Epochs without a better one after which it is over.
+    """
+
+    def __init__(self, stopping: str | None, most: int, patience: int) -> None:
+        self._stopping, self._most, self._patience = stopping, most, patience
+        self.reports: list[EpochReport] = []
+        self.state: dict[str, Tensor] = {}
+        """Of the best epoch."""
+
+    @property
+    def best(self) -> EpochReport:
+        """The first of the best epochs so far."""
+        if self._stopping is None:
+            return self.reports[-1]
+        stopping = self._stopping
+        return max(self.reports, key=lambda report: report.validation[stopping])
+
+    @property
+    def over(self) -> bool:
+        """Whether no epoch is to follow."""
+        count = len(self.reports)
+        return count >= self._most or (count > 0 and count - self.best.epoch >= self._patience)
+
+    def add(self, report: EpochReport, state: dict[str, Tensor]) -> None:
+        """Take note of an epoch; its state is copied where it is the best."""
+        self.reports.append(report)
+        if self.best is not report:
+            return
+        for name, tensor in state.items():
+            if name in self.state:
+                self.state[name].copy_(tensor)  # No second allocation of the size of a model.
+            else:
+                self.state[name] = tensor.detach().clone()
 
 
 def _seed_of(seed: int, epoch: int) -> int:
     return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
 
 
-class _Feed(NamedTuple):
-    """The training pairs, and what makes samples of them."""
-
-    pairs: Tensor
-    """``[n, 2]``."""
-    rows: Tensor | None
-    """Row in the contexts of each pair, ``[n]``."""
-    contexts: dict[str, Tensor]
-    sampler: UniformNegatives
-
-    def samples(self, order: Tensor, size: int, k: int, generator: torch.Generator) -> Iterator[Samples]:
-        """The pairs at these positions, ``size`` at a time."""
-        for some in torch.split(order, size):
-            users, positives = self.pairs[some].T.contiguous()
-            rows = None if self.rows is None else self.rows[some]
-            context = {} if rows is None else {name: table[rows] for name, table in self.contexts.items()}
-            yield Samples(users, positives, *self.sampler.sample(users, k, generator), context)
-
-
-def _contexts_of(frame: "TrainingFrame", device: torch.device) -> tuple[Tensor | None, dict[str, Tensor]]:
-    rows = getattr(frame, "train_context", None)
-    if rows is None:
-        return None, {}
-    contexts = {name: torch.from_numpy(table).to(device) for name, table in getattr(frame, "contexts", {}).items()}
-    return torch.from_numpy(rows).to(device), contexts
-
-
-class _Step:
-    """One step down the gradient of the objective on a batch."""
-
-    def __init__(self, model: "LearnedRecommender", objective: Objective, parameters: list[nn.Parameter]) -> None:
-        self.model, self._objective, self._parameters = model, objective, parameters
-        self._clip = model.config.gradient_clip
-        self._halved = model.config.precision == "bf16"
-        self._optimizer = torch.optim.Adam(parameters, lr=model.config.learning_rate, fused=True)
-
-    def __call__(self, samples: Samples) -> dict[str, Tensor]:
-        """The terms before the step."""
-        with torch.autocast(samples.users.device.type, torch.bfloat16, enabled=self._halved):
-            terms = self._objective(samples)
-        loss = torch.stack(list(terms.values())).sum()
-        if not torch.isfinite(loss):
-            raise _diverged(self.model, terms)
-        self._optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        if self._clip is not None:
-            nn.utils.clip_grad_norm_(self._parameters, self._clip)
-        self._optimizer.step()
-        return {name: term.detach() for name, term in terms.items()}
-
-
-def _one_pass(step: _Step, feed: _Feed, generator: torch.Generator) -> dict[str, float]:
+def _one_pass(model: "LearnedRecommender", step: Step, feed: Feed, generator: torch.Generator) -> dict[str, float]:
     """Visit the training pairs as the model wants them; returns each loss term's mean over the batches."""
-    model, config = step.model, step.model.config
     model.train()
     sums: dict[str, Tensor] = {}
     batches = 0
-    order = model.visits(feed.pairs, generator)
-    for samples in feed.samples(order, config.batch_size, config.negatives, generator):
+    for samples in feed.samples(generator):
         batches += 1
         for name, term in step(samples).items():
             sums[name] = sums.get(name, 0) + term
     model.eval()
     return {name: float(total) / batches for name, total in sums.items()}
-
-
-def _diverged(model: "LearnedRecommender", terms: dict[str, Tensor]) -> TrainingDiverged:
-    values = {name: float(term.detach()) for name, term in terms.items()}
-    name, value = next(((n, v) for n, v in values.items() if not math.isfinite(v)), ("sum", math.inf))
-    return _divergence(model, f"loss term {name!r}", found=str(value), expected="a finite number")
-
-
-def _require_finite(model: "LearnedRecommender") -> None:
-    """The last step of an epoch has no loss after it that would show what it did."""
-    for name, tensor in model.state_dict().items():
-        if tensor.is_floating_point() and not (finite := torch.isfinite(tensor)).all():
-            count = int((~finite).sum())
-            raise _divergence(
-                model, f"tensor {name!r}", found=f"{count:,} values NaN or infinite", expected="finite numbers"
-            )
-
-
-def _divergence(model: "LearnedRecommender", part: str, *, found: str, expected: str) -> TrainingDiverged:
-    return TrainingDiverged(
-        f"{type(model).__name__}: {part}",
-        found=found,
-        expected=expected,
-        next_step=f"lower `--set learning_rate={model.config.learning_rate:g}` and train again",
-    )
 
 
 @contextmanager

@@ -132,7 +132,8 @@ class PopularityNegatives:
 
     def log_probabilities(self, users: Tensor, items: Tensor) -> Tensor:
         """Of each unseen item ``[B, K]`` for its user ``[B]``, float32 ``[B, K]``."""
-        return (self._weights[items].double().log() - self._draw.mass[users].double().log().unsqueeze(1)).float()
+        weights, mass = self._weights[items].double(), self._draw.mass[users].double().unsqueeze(1)
+        return torch.log(weights / mass).float()
 
 
 class InBatchNegatives:

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from contracts.errors import BadInput
 from training.batches import UserBatch
 from training.config import RecommenderConfig
+from training.protocols import FULL_20, Protocol
 
 if TYPE_CHECKING:
     # Only a name here: whoever loads a package needs no feature store.
@@ -35,7 +37,7 @@ class Catalogue:
     def of(cls, frame: "TrainingFrame") -> "Catalogue":
         """The sizes of a training frame."""
         widths = {name: frame.modalities[name].shape[1] for name in sorted(frame.modalities)}
-        contexts = {name: table.shape[1] for name, table in sorted(getattr(frame, "contexts", {}).items())}
+        contexts = {name: table.shape[1] for name, table in sorted(frame.contexts.items())}
         return cls(users=len(frame.users), items=len(frame.items), widths=widths, contexts=contexts)
 
 
@@ -95,8 +97,24 @@ class Recommender(nn.Module, ABC):
         return tensor.device
 
     @abstractmethod
-    def fit(self, frame: "TrainingFrame", *, seed: int, on_epoch: OnEpoch | None = None) -> FitReport:
-        """Learn from the training pairs of a frame; its validation pairs choose when to stop."""
+    def fit(
+        self,
+        frame: "TrainingFrame",
+        *,
+        seed: int,
+        on_epoch: OnEpoch | None = None,
+        protocol: Protocol = FULL_20,
+        checkpoint: Path | None = None,
+    ) -> FitReport:
+        """Learn from the training pairs of a frame; its validation pairs choose when to stop.
+
+        Args:
+            frame: The data.
+            seed: Fixes everything random.
+            on_epoch: Called after each pass over the data.
+            protocol: How the validation pairs judge.
+            checkpoint: File in which a long training keeps its standing, so that it goes on if it was killed.
+        """
 
     @abstractmethod
     def score(self, batch: UserBatch, items: Tensor | None = None) -> Tensor:

@@ -18,6 +18,7 @@ from torch import Tensor
 from contracts.process import answer_as_module
 from training.batches import PADDING, UserBatch
 from training.evaluation import CUTOFF, evaluate, protocol_of
+from training.protocols import FULL_20, Protocol
 from training.recommender import Catalogue, FitReport, OnEpoch, Recommender, TwoTower
 
 if TYPE_CHECKING:
@@ -61,7 +62,15 @@ class _Visitor(Recommender):
         self.model = package.recommender
         self._guest = _Guest(package, frame)
 
-    def fit(self, frame: "TrainingFrame", *, seed: int, on_epoch: OnEpoch | None = None) -> FitReport:
+    def fit(
+        self,
+        frame: "TrainingFrame",
+        *,
+        seed: int,
+        on_epoch: OnEpoch | None = None,
+        protocol: Protocol = FULL_20,
+        checkpoint: Path | None = None,
+    ) -> FitReport:
         """Measure only: the model is what it is."""
         validation = evaluate(self, frame, frame.validation)
         return FitReport(epochs=0, best_epoch=0, validation=validation, losses={}, seconds=0.0)

@@ -24,9 +24,9 @@ from feature_repo.frame import TrainingFrame, load_test_pairs, load_training_fra
 from feature_repo.offline import current_snapshot, snapshot_directory
 from training.config import LearnedConfig, RecommenderConfig, resolve_config
 from training.evaluation import evaluate, protocol_of
-from training.loop import STOPPING_METRIC
 from training.models import ModelEntry, model_entry
 from training.packages import write_package
+from training.protocols import FULL_20
 from training.recommender import Catalogue, EpochReport, FitReport, Recommender
 from training.sources import sources_digest
 from training.tracking import TrackedRun, Tracker
@@ -187,7 +187,7 @@ def _fit(recommender: Recommender, frame: TrainingFrame, plan: _Plan, run: Track
 
         def on_epoch(report: EpochReport) -> None:
             run.log_epoch(report)
-            advance(1, f"validation Recall@20 {report.validation[STOPPING_METRIC]:.4f}")
+            advance(1, f"validation Recall@20 {report.validation[FULL_20.stopping]:.4f}")
 
         return recommender.fit(frame, seed=plan.seed, on_epoch=on_epoch)
 

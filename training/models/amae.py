@@ -14,6 +14,7 @@ Equation numbers are the paper's. What it leaves open and what is done here:
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -29,6 +30,7 @@ from training.loop import fit_learned
 from training.losses import logistic, squared_norm
 from training.models.dmf import InteractionTowers
 from training.post_features import FeatureGroup, FeatureScaling, PostFeatures
+from training.protocols import FULL_20, Protocol
 from training.recommender import Catalogue, FitReport, OnEpoch
 
 if TYPE_CHECKING:
@@ -214,7 +216,15 @@ class Amae(LearnedRecommender):
         draw_layers(self.autoencoders, generator)
         draw_layers(self.attention, generator)
 
-    def fit(self, frame: "TrainingFrame", *, seed: int, on_epoch: OnEpoch | None = None) -> FitReport:
+    def fit(
+        self,
+        frame: "TrainingFrame",
+        *,
+        seed: int,
+        on_epoch: OnEpoch | None = None,
+        protocol: Protocol = FULL_20,
+        checkpoint: Path | None = None,
+    ) -> FitReport:
         """Train the autoencoders, then all together; the report and ``on_epoch`` are of the second stage.
 
         Loss terms of the first stage's last epoch stand beside those of the second's best.
@@ -230,10 +240,20 @@ class Amae(LearnedRecommender):
                 objective=self.autoencoder_terms,
                 parameters=encoders,
                 epochs=config.autoencoder_epochs,
+                checkpoint=checkpoint and checkpoint.with_suffix(".first"),
             )
         fixed = set() if config.fine_tuning else {id(parameter) for parameter in encoders}
         trained = [parameter for parameter in self.parameters() if id(parameter) not in fixed]
-        report = fit_learned(self, frame, seed=seed, on_epoch=on_epoch, parameters=trained, fresh=first is None)
+        report = fit_learned(
+            self,
+            frame,
+            seed=seed,
+            on_epoch=on_epoch,
+            parameters=trained,
+            fresh=first is None,
+            protocol=protocol,
+            checkpoint=checkpoint,
+        )
         if first is None:
             return report
         return replace(report, losses=first.losses | report.losses, seconds=first.seconds + report.seconds)

@@ -1,6 +1,7 @@
 """Popularity: everybody gets what most have seen."""
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 from training.batches import UserBatch
 from training.config import RecommenderConfig
 from training.evaluation import evaluate
+from training.protocols import FULL_20, Protocol
 from training.recommender import Catalogue, EpochReport, FitReport, OnEpoch, TwoTower
 
 if TYPE_CHECKING:
@@ -29,7 +31,15 @@ class Popularity(TwoTower):
         self.register_buffer("views", torch.zeros(catalogue.items))
         self.views: Tensor
 
-    def fit(self, frame: "TrainingFrame", *, seed: int, on_epoch: OnEpoch | None = None) -> FitReport:
+    def fit(
+        self,
+        frame: "TrainingFrame",
+        *,
+        seed: int,
+        on_epoch: OnEpoch | None = None,
+        protocol: Protocol = FULL_20,
+        checkpoint: Path | None = None,
+    ) -> FitReport:
         """Count; nothing is random, so the seed changes nothing."""
         started = time.perf_counter()
         items = torch.from_numpy(frame.train[:, 1])
