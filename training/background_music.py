@@ -15,7 +15,6 @@ from pydantic import Field, field_validator
 from torch import Tensor
 from torch.nn.functional import normalize, softplus
 
-from contracts.errors import BadInput
 from training.adoptions import Adoptions
 from training.batches import UserBatch
 from training.config import LearnedConfig
@@ -99,7 +98,8 @@ class VideoRecommender(LearnedRecommender):
         self.video_width = sum(self._video_widths.values())
 
     def begin(self, frame: "TrainingFrame", generator: torch.Generator) -> None:
-        _require(self.config.video_features, VIDEO_GROUPS, frame.contexts, "the videos of requests", "video_features")
+        wanted = [name for letter, name in VIDEO_GROUPS.items() if letter in self.config.video_features]
+        frame.require(type(self).__name__, contexts=wanted)
         super().begin(frame, generator)
 
     def video_content(self, context: Mapping[str, Tensor], count: int) -> Tensor:
@@ -139,7 +139,8 @@ class MusicRecommender(VideoRecommender, ContentRecommender):
         return "unit"
 
     def begin(self, frame: "TrainingFrame", generator: torch.Generator) -> None:
-        _require(self.config.music_features, MUSIC_GROUPS, frame.modalities, "the music", "music_features")
+        wanted = [name for letter, name in MUSIC_GROUPS.items() if letter in self.config.music_features]
+        frame.require(type(self).__name__, modalities=wanted)
         self.content.copy_(self.scaled(frame))
         super().begin(frame, generator)
 
@@ -157,14 +158,9 @@ class AdoptingRecommender(MusicRecommender):
         self.adoptions = Adoptions(self.video_width)
 
     def begin(self, frame: "TrainingFrame", generator: torch.Generator) -> None:
+        frame.require(type(self).__name__, contexts=["video"])
         contexts, rows = frame.contexts, frame.train_context
-        if rows is None or "video" not in contexts:
-            raise BadInput(
-                f"training frame of {frame.feature_service}",
-                found="no context 'video' of the training pairs",
-                expected="the number of the video that each piece of music was chosen for",
-                next_step="train on a snapshot with videos and their music",
-            )
+        assert rows is not None, "who has contexts knows those of the training pairs"
         tables = {name: torch.from_numpy(contexts[name][rows]) for name in ("video", *self._video_widths)}
         content = self.video_content({name: table.to(self.device) for name, table in tables.items()}, len(rows))
         self.adoptions.hold(tables["video"].view(-1), content.cpu(), torch.from_numpy(frame.train[:, 1]))
@@ -199,14 +195,3 @@ def _letters(letters: str, groups: Mapping[str, str]) -> str:
 def _chosen(letters: str, groups: Mapping[str, str], widths: Mapping[str, int]) -> dict[str, int]:
     """Name → width of the chosen groups, as far as the data have them, in the order of the groups."""
     return {name: widths[name] for letter, name in groups.items() if letter in letters and name in widths}
-
-
-def _require(letters: str, groups: Mapping[str, str], given: Mapping[str, object], what: str, option: str) -> None:
-    if absent := [name for letter, name in groups.items() if letter in letters and name not in given]:
-        there = "".join(letter for letter, name in groups.items() if name in given)
-        raise BadInput(
-            f"features of {what}",
-            found=f"no {', '.join(absent)} among {', '.join(given) or 'none at all'}",
-            expected=f"the groups that `{option}={letters}` names",
-            next_step=f"train with `--set {option}={there}`" if there else "ingest and encode data that have them",
-        )

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from contracts.errors import BadInput
+from contracts.errors import BadInput, NotFound
 from feature_repo.frame import TrainingFrame
 from training.background_music import cross_entropy
 from training.batches import PADDING, Samples, UserBatch
@@ -142,5 +142,5 @@ def test_something_must_be_left() -> None:
 def test_a_frame_without_numbers_of_its_videos_is_refused(frame: TrainingFrame) -> None:
     model = DlBgm(DlBgmConfig(video_features="C", music_features="G"), Catalogue.of(frame))
     del frame.contexts["video"]
-    with pytest.raises(BadInput, match="training frame of dl_bgm_v1: found no context 'video'"):
+    with pytest.raises(NotFound, match=r"DlBgm: found .* as dl_bgm_v1 without context video \("):
         model.fit(frame, seed=0)

@@ -6,7 +6,7 @@ from itertools import combinations
 import pytest
 import torch
 
-from contracts.errors import BadInput
+from contracts.errors import BadInput, NotFound
 from feature_repo.frame import TrainingFrame
 from training.batches import Samples, UserBatch
 from training.config import resolve_config
@@ -78,12 +78,11 @@ def test_the_loss_is_that_of_its_scores(model: FmBgm) -> None:
 
 def test_features_that_the_data_lack_are_named(frame: TrainingFrame) -> None:
     model = FmBgm(FmBgmConfig(dimension=1), Catalogue.of(frame))
-    message = r"features of the music: found no language, mood, pitch, tempo among genre; expected .*=GLMPT.*"
-    with pytest.raises(BadInput, match=message + r".*music_features=G`"):
+    with pytest.raises(NotFound, match=r"FmBgm: found .* without modality language \(.*\), modality mood .* tempo"):
         model.fit(frame, seed=0)
     without = FmBgm(FmBgmConfig(dimension=1, music_features="G"), Catalogue(2, 3, {"genre": 2}))
-    frame.contexts.clear()
-    with pytest.raises(BadInput, match=r"videos of requests: found no visual, textual among none at all"):
+    del frame.contexts["textual"]
+    with pytest.raises(NotFound, match=r"FmBgm: found .* without context textual \("):
         without.fit(frame, seed=0)
 
 
