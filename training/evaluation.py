@@ -1,144 +1,140 @@
-"""Full-ranking evaluation: every held-out item against all items the user has not seen in training."""
+"""How well a model ranks held-out events, under a protocol."""
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from contracts.errors import BadInput, TrainingDiverged
 from contracts.protocol import ProtocolFingerprint
 from contracts.snapshot import Snapshot
-from training.batches import UserBatch
-from training.metrics import ndcg, precision, recall
-from training.recommender import Recommender, TwoTower
+from training.metrics import METRICS, Ranks, coverage, gini, novelty
+from training.protocols import FULL_20, HeldOut, Protocol
+from training.ranking import Standing, ranked, stand
+from training.recommender import Recommender
 
 if TYPE_CHECKING:
     from feature_repo.frame import TrainingFrame
 
-__all__ = ["CUTOFF", "Ranked", "evaluate", "protocol_of", "ranked"]
+__all__ = [
+    "CUTOFF",
+    "Evaluation",
+    "evaluate",
+    "evaluate_lists",
+    "evaluate_users",
+    "means_of",
+    "protocol_of",
+    "users_of",
+]
 
-CUTOFF = 20
-"""k of every reported metric."""
+Rows = npt.NDArray[np.int64]
+Values = npt.NDArray[np.float64]
 
-_CHUNK = 1024
-"""Users scored at a time; bounds memory at chunk x items floats."""
+CUTOFF = FULL_20.cutoffs[0]
+"""k of the metrics that are reported where no other protocol is asked for."""
 
 
 def protocol_of(snapshot: Snapshot) -> ProtocolFingerprint:
-    """The protocol that :func:`evaluate` follows on a snapshot."""
-    return ProtocolFingerprint(
-        snapshot=snapshot.id,
-        split=snapshot.split.describe(),
-        candidates="all items not in the user's training set",
-        cutoffs=(CUTOFF,),
-    )
+    """What :func:`evaluate` follows on a snapshot where no other protocol is asked for."""
+    return FULL_20.fingerprint(snapshot, snapshot.split.describe())
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Metrics as means, and of each user for intervals (:mod:`training.bootstrap`)."""
+
+    means: dict[str, float]
+    """Metric → mean over the lists."""
+    per_user: dict[str, Values]
+    """Metric → mean over each user's lists, ``[U']``. Weighted by :attr:`lists` their mean is that of ``means``."""
+    users: Rows
+    """User rows, ascending, ``[U']``."""
+    lists: Rows
+    """Number of lists of each, ``[U']``; 1 in full ranking without contexts."""
 
 
 def evaluate(
-    model: Recommender, frame: "TrainingFrame", pairs: npt.NDArray[np.int64], k: int = CUTOFF
+    model: Recommender, frame: "TrainingFrame", held: HeldOut | Rows, protocol: Protocol = FULL_20
 ) -> dict[str, float]:
-    """Mean metrics over the users who have a held-out item.
+    """Mean metrics over the lists: one for each user who has a held-out item, or one for each held-out event.
 
-    A user whom the model cannot score has no ranking, and so no hit.
+    Lists, candidates and ties are as :func:`training.ranking.stand` says.
 
     Args:
         model: A fitted model.
         frame: Gives each user's history and the training items that are no candidates.
-        pairs: Held-out (user row, item row), distinct and not in training, ``[m, 2]``.
-        k: The cut-off.
+        held: The held-out events; or their (user row, item row), distinct and not in training, ``[m, 2]``.
+        protocol: What they are ranked against, and the cut-offs.
 
     Returns:
-        ``recall_at_<k>``, ``precision_at_<k>`` and ``ndcg_at_<k>``.
+        ``recall_at_<k>``, ``precision_at_<k>``, ``ndcg_at_<k>``, ``hr_at_<k>`` and ``mrr_at_<k>`` for each cut-off k.
 
     Raises:
-        BadInput: There are no pairs.
+        BadInput: There are no events, one is of an item that is no candidate, or too few candidates are left to draw.
         TrainingDiverged: A score is NaN or infinite; a ranking by such scores would mean nothing.
     """
-    if len(pairs) == 0:
-        raise BadInput(
-            f"snapshot {frame.snapshot.id}",
-            found="no held-out pairs to rank",
-            expected="at least one user with an event in each part of the split",
-            next_step="ingest data that reaches past the split instants",
-        )
-    users, relevant = np.unique(pairs[:, 0], return_counts=True)
-    held_out = _Grouped(pairs, len(frame.users))
-    totals = torch.zeros(3, dtype=torch.float64, device=model.device)
-    start = 0
-    with torch.inference_mode():
-        for lists in ranked(model, frame, users, k):
-            wanted = torch.zeros(len(lists.users), lists.width, dtype=torch.bool, device=model.device)
-            wanted.view(-1)[held_out.flat(lists.users, lists.width).to(model.device)] = True
-            hits = wanted.gather(1, lists.items) & lists.able.unsqueeze(1)
-            count = torch.from_numpy(relevant[start : start + len(lists.users)]).to(model.device)
-            start += len(lists.users)
-            totals += torch.stack([recall(hits, count).sum(), precision(hits, k).sum(), ndcg(hits, count, k).sum()])
-    means = (totals / len(users)).tolist()
-    return dict(zip((f"recall_at_{k}", f"precision_at_{k}", f"ndcg_at_{k}"), means, strict=True))
+    return means_of(stand(model, frame, _events(held), protocol).ranks, protocol)
 
 
-class Ranked(NamedTuple):
-    """The best items of some users."""
+def evaluate_users(
+    model: Recommender, frame: "TrainingFrame", held: HeldOut | Rows, protocol: Protocol = FULL_20
+) -> Evaluation:
+    """The same, with the metrics of each user.
 
-    users: npt.NDArray[np.int64]
-    """User rows, ``[B]``."""
-    items: torch.Tensor
-    """Item rows, best first, ``[B, k]``; fewer columns where there are fewer items."""
-    able: torch.Tensor
-    """Whether the model can score the user, bool ``[B]``; the list of others means nothing."""
-    width: int
-    """Number of items that were ranked."""
+    Raises:
+        BadInput: As for :func:`evaluate`.
+        TrainingDiverged: Likewise.
+    """
+    return users_of(stand(model, frame, _events(held), protocol), protocol)
 
 
-def ranked(model: Recommender, frame: "TrainingFrame", users: npt.NDArray[np.int64], k: int) -> Iterator[Ranked]:
-    """Rank all items that each user has not seen in training, some users at a time; needs inference mode.
+def evaluate_lists(model: Recommender, frame: "TrainingFrame", users: Rows, k: int = CUTOFF) -> dict[str, float]:
+    """What the lists of some users show of the catalogue, whatever they find.
 
     Args:
         model: A fitted model.
-        frame: Gives each user's history and the training items that are no candidates.
-        users: User rows, ``[U]``.
+        frame: As for :func:`evaluate`; its training pairs say how well known an item is.
+        users: User rows, ``[U]``; those whom the model cannot score have no list.
         k: Length of the lists.
 
+    Returns:
+        ``coverage_at_<k>``, ``gini_at_<k>`` and ``novelty_at_<k>``; nothing where no user has a list.
+
     Raises:
-        TrainingDiverged: A score is NaN or infinite; a ranking by such scores would mean nothing.
+        TrainingDiverged: A score is NaN or infinite.
     """
-    device = model.device
-    seen = _Grouped(frame.train, len(frame.users))
-    towers = (model, model.item_vectors()) if isinstance(model, TwoTower) else None
-    for start in range(0, len(users), _CHUNK):
-        rows = users[start : start + _CHUNK]
-        batch = UserBatch(torch.from_numpy(rows), torch.from_numpy(frame.history[rows])).to(device)
-        scores = towers[0].user_vectors(batch) @ towers[1].T if towers is not None else model.score(batch)
-        _require_finite(model, scores)
-        width = scores.shape[1]
-        scores.view(-1)[seen.flat(rows, width).to(device)] = -torch.inf
-        yield Ranked(rows, scores.topk(min(k, width), dim=1).indices, model.can_score(batch), width)
+    exposure = np.zeros(len(frame.items), np.int64)
+    with torch.inference_mode():
+        for part in ranked(model, frame, users, k):
+            items = part.items[part.able]
+            exposure += np.bincount(items[items >= 0].cpu().numpy(), minlength=len(exposure))
+    if not exposure.any():
+        return {}
+    seen = np.bincount(frame.train[:, 1], minlength=len(exposure))
+    return {
+        f"coverage_at_{k}": coverage(exposure),
+        f"gini_at_{k}": gini(exposure),
+        f"novelty_at_{k}": novelty(exposure, seen, len(frame.users)),
+    }
 
 
-def _require_finite(model: Recommender, scores: torch.Tensor) -> None:
-    low, high = scores.aminmax()  # NaN wins both: one pass, and no second matrix.
-    if not (torch.isfinite(low) & torch.isfinite(high)):
-        raise TrainingDiverged(
-            f"{type(model).__name__}: scores",
-            found=f"values from {float(low)} to {float(high)}",
-            expected="finite numbers",
-            next_step="train it with a lower `--set learning_rate=RATE`",
-        )
+def means_of(ranks: Ranks, protocol: Protocol) -> dict[str, float]:
+    """Mean metrics over the lists, see :func:`evaluate`."""
+    return {name: float(values.mean()) for name, values in _metrics(ranks, protocol).items()}
 
 
-class _Grouped:
-    """Pairs grouped by user, so that a chunk's cells are found without a search."""
+def users_of(standing: Standing, protocol: Protocol) -> Evaluation:
+    """Mean metrics, and those of each user."""
+    users, owner, lists = np.unique(standing.users, return_inverse=True, return_counts=True)
+    values = _metrics(standing.ranks, protocol)
+    per_user = {name: np.bincount(owner, weights=each) / lists for name, each in values.items()}
+    return Evaluation({name: float(each.mean()) for name, each in values.items()}, per_user, users, lists)
 
-    def __init__(self, pairs: npt.NDArray[np.int64], users: int) -> None:
-        self._items = pairs[np.argsort(pairs[:, 0], kind="stable"), 1]
-        self._counts = np.bincount(pairs[:, 0], minlength=users)
-        self._starts = np.cumsum(self._counts) - self._counts
 
-    def flat(self, rows: npt.NDArray[np.int64], width: int) -> torch.Tensor:
-        """Positions of the users' items in a flattened ``[len(rows), width]`` score matrix."""
-        counts = self._counts[rows]
-        local = np.repeat(np.arange(len(rows)), counts)
-        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        return torch.from_numpy(local * width + self._items[self._starts[rows][local] + within])
+def _metrics(ranks: Ranks, protocol: Protocol) -> dict[str, Values]:
+    return {f"{name}_at_{k}": metric(ranks, k) for k in protocol.cutoffs for name, metric in METRICS.items()}
+
+
+def _events(held: HeldOut | Rows) -> HeldOut:
+    return held if isinstance(held, HeldOut) else HeldOut(held)

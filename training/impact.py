@@ -19,9 +19,10 @@ from contracts.embeddings import EmbeddingSpec, require_same_spec
 from contracts.errors import BadInput, Conflict, NotFound, TrainingDiverged
 from contracts.process import answer_as_module
 from contracts.vocabulary import UNKNOWN, Vocabulary
+from training.bootstrap import mean_interval
 from training.content import ItemVectors
 from training.evaluation import CUTOFF
-from training.lists import NOTHING, churn, gains, interval, lists_of
+from training.lists import NOTHING, churn, gains, lists_of
 
 if TYPE_CHECKING:
     from contracts.home import Home
@@ -234,7 +235,7 @@ def _metrics(before: Rows, after: Rows, users: Rows, pairs: Rows) -> dict[str, d
     found = {}
     for name, values in old.items():
         change = new[name] - values
-        low, high = interval(change)
+        _, low, high = mean_interval(change, np.random.default_rng(0))
         found[name] = {
             "before": float(values.mean()),
             "after": float(new[name].mean()),

@@ -6,24 +6,22 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from training.evaluation import CUTOFF, ranked
-from training.metrics import ndcg, recall
+from training.evaluation import CUTOFF
+from training.metrics import Ranks, ndcg, recall
+from training.ranking import ranked
 from training.remeasure import visitor
 
 if TYPE_CHECKING:
     from feature_repo.frame import TrainingFrame
     from training.packages import LoadedPackage
 
-__all__ = ["NOTHING", "churn", "gains", "interval", "lists_of"]
+__all__ = ["NOTHING", "churn", "gains", "lists_of"]
 
 Rows = npt.NDArray[np.int64]
 Values = npt.NDArray[np.float64]
 
 NOTHING = -1
 """Fills a list up where there is nothing more to recommend."""
-
-_RESAMPLES, _BLOCK = 2_000, 50
-_LOW, _HIGH = 2.5, 97.5
 
 
 def lists_of(package: "LoadedPackage", frame: "TrainingFrame", users: Rows) -> Rows:
@@ -75,27 +73,7 @@ def gains(lists: Rows, users: Rows, pairs: Rows) -> dict[str, Values]:
     """
     pairs = pairs[np.isin(pairs[:, 0], users)]
     place = np.searchsorted(users, pairs[:, 0])
-    width = int(max(lists.max(initial=0), pairs[:, 1].max(initial=0))) + 1
-    cells = np.arange(len(users))[:, None] * width + lists
-    hits = torch.from_numpy(np.isin(cells, place * width + pairs[:, 1]) & (lists != NOTHING))
-    relevant = torch.from_numpy(np.bincount(place, minlength=len(users)))
-    return {
-        f"recall_at_{CUTOFF}": recall(hits, relevant).numpy(),
-        f"ndcg_at_{CUTOFF}": ndcg(hits, relevant, CUTOFF).numpy(),
-    }
-
-
-def interval(differences: Values, seed: int = 0) -> tuple[float, float]:
-    """Percentile bootstrap of the mean of paired differences: bounds of its 95 % interval.
-
-    Args:
-        differences: One per user, at least one, ``[U]``.
-        seed: Of the 2,000 resamples of the users.
-    """
-    rng = np.random.default_rng(seed)
-    means = np.empty(_RESAMPLES)
-    for start in range(0, _RESAMPLES, _BLOCK):
-        drawn = rng.integers(0, len(differences), (_BLOCK, len(differences)))
-        means[start : start + _BLOCK] = differences[drawn].mean(axis=1)
-    low, high = np.percentile(means, (_LOW, _HIGH))
-    return float(low), float(high)
+    shown = lists[place] == pairs[:, 1:]
+    rank = np.where(shown.any(axis=1), shown.argmax(axis=1) + 1, np.inf)
+    ranks = Ranks(place, rank, np.bincount(place, minlength=len(users)))
+    return {f"recall_at_{CUTOFF}": recall(ranks, CUTOFF), f"ndcg_at_{CUTOFF}": ndcg(ranks, CUTOFF)}

@@ -18,6 +18,7 @@ from training.batches import UserBatch
 from training.config import RecommenderConfig
 from training.evaluation import evaluate, protocol_of
 from training.models.popularity import Popularity, PopularityConfig
+from training.protocols import FULL_20, Protocol
 from training.recommender import Catalogue, FitReport, Recommender, TwoTower
 
 Pairs = npt.NDArray[np.int64]
@@ -62,9 +63,13 @@ class Scorer(Recommender):
         return self.towers.can_score(batch)
 
 
+def at(*cutoffs: int) -> Protocol:
+    return replace(FULL_20, cutoffs=cutoffs)
+
+
 def slow(scores: list[list[float]], train: Pairs, pairs: Pairs, k: int) -> dict[str, float]:
     """The protocol in plain Python, one user at a time."""
-    sums = dict.fromkeys(("recall", "precision", "ndcg"), 0.0)
+    sums = dict.fromkeys(("recall", "precision", "ndcg", "hr", "mrr"), 0.0)
     users = sorted({int(user) for user, _ in pairs})
     for user in users:
         seen = {int(item) for u, item in train if u == user}
@@ -73,6 +78,8 @@ def slow(scores: list[list[float]], train: Pairs, pairs: Pairs, k: int) -> dict[
         found = [rank for rank, item in enumerate(ranked, start=1) if item in wanted]
         sums["recall"] += len(found) / len(wanted)
         sums["precision"] += len(found) / k
+        sums["hr"] += bool(found)
+        sums["mrr"] += 1 / found[0] if found else 0
         best = sum(1 / math.log2(rank + 1) for rank in range(1, min(len(wanted), k) + 1))
         sums["ndcg"] += sum(1 / math.log2(rank + 1) for rank in found) / best
     return {f"{name}_at_{k}": total / len(users) for name, total in sums.items()}
@@ -90,7 +97,7 @@ def test_agrees_with_an_independent_slow_implementation(frame: TrainingFrame, k:
     }
     pairs = np.array(sorted(drawn - seen), dtype=np.int64)
 
-    found = evaluate(model, frame, pairs, k)
+    found = evaluate(model, frame, pairs, at(k))
 
     assert found == pytest.approx(slow((model.users @ model.items.T).tolist(), frame.train, pairs, k), abs=1e-6)
 
@@ -101,7 +108,7 @@ def test_chunks_do_not_change_the_result(
     rng = np.random.default_rng(3)
     model = Fixed(torch.from_numpy(rng.normal(size=(96, 3))), torch.from_numpy(rng.normal(size=(64, 3))))
     whole = evaluate(model, frame, blocks[1])
-    monkeypatch.setattr("training.evaluation._CHUNK", 7)
+    monkeypatch.setattr("training.ranking._CHUNK", 7)
     assert evaluate(model, frame, blocks[1]) == pytest.approx(whole, abs=1e-12)
 
 
@@ -112,16 +119,18 @@ def test_training_items_are_no_candidates(frame: TrainingFrame) -> None:
     scores[frame.train[frame.train[:, 0] == 0, 1]] = 9
     scores[held_out] = 5
     model = Fixed(torch.ones(len(frame.users), 1), scores)
-    assert evaluate(model, frame, np.array([[0, held_out]]), k=1) == {
+    assert evaluate(model, frame, np.array([[0, held_out]]), at(1)) == {
         "recall_at_1": 1.0,
         "precision_at_1": 1.0,
         "ndcg_at_1": 1.0,
+        "hr_at_1": 1.0,
+        "mrr_at_1": 1.0,
     }
 
 
 def test_cutoff_beyond_the_catalogue(frame: TrainingFrame) -> None:
     model = Fixed(torch.ones(len(frame.users), 1), torch.arange(len(frame.items)).float().unsqueeze(1))
-    found = evaluate(model, frame, frame.validation, k=1000)
+    found = evaluate(model, frame, frame.validation, at(1000))
     assert found["recall_at_1000"] == 1.0
     assert found["precision_at_1000"] == pytest.approx(1 / 1000)
 
@@ -147,8 +156,8 @@ def test_users_whom_the_model_cannot_score_have_no_hit(frame: TrainingFrame) -> 
             return batch.rows % 2 == 0
 
     ones = torch.ones(len(frame.users), 1), torch.ones(len(frame.items), 1)
-    assert evaluate(Fixed(*ones), frame, frame.validation, k=64)["recall_at_64"] == 1.0
-    assert evaluate(Half(*ones), frame, frame.validation, k=64)["recall_at_64"] == 0.5
+    assert evaluate(Fixed(*ones), frame, frame.validation, at(64))["recall_at_64"] == 1.0
+    assert evaluate(Half(*ones), frame, frame.validation, at(64))["recall_at_64"] == 0.5
 
 
 def test_protocol_names_snapshot_split_and_candidates(frame: TrainingFrame) -> None:

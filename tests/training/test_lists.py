@@ -2,9 +2,8 @@
 
 import numpy as np
 import pytest
-from scipy import stats
 
-from training.lists import churn, gains, interval
+from training.lists import churn, gains
 
 
 def lists(*rows: list[int]) -> np.ndarray:
@@ -38,13 +37,3 @@ def test_gains_by_hand() -> None:
 
 def test_what_was_not_shown_is_no_hit() -> None:
     assert gains(lists([]), np.array([0]), np.array([[0, 0]]))["recall_at_20"].tolist() == [0]
-
-
-def test_the_interval_is_that_of_a_mean() -> None:
-    values = np.random.default_rng(1).normal(0.1, 1, size=2_000)
-    low, high = interval(values)
-    half = stats.norm.ppf(0.975) * values.std() / np.sqrt(len(values))
-    assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.15 * half)
-    assert interval(values) == (low, high)
-    assert interval(np.zeros(7)) == (0, 0)
-    assert interval(np.array([0.25])) == (0.25, 0.25)
