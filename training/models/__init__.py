@@ -4,9 +4,16 @@ from typing import NamedTuple
 
 from contracts.errors import unknown_name
 from training.config import RecommenderConfig
+from training.models.amae import DmfAmae, DmfAmaeConfig, MfAmae, MfAmaeConfig
+from training.models.dmf import Dmf, DmfConfig
+from training.models.fism import Fism, FismConfig
+from training.models.knn import ItemKnn, KnnConfig, UserKnn
 from training.models.lightgcn import LightGcn, LightGcnConfig
-from training.models.m3csr import M3csr, M3csrConfig
-from training.models.mf import MatrixFactorisation, MfConfig
+from training.models.m3csr import M3csr
+from training.models.m3csr_config import M3csrConfig
+from training.models.mf import MatrixFactorisation, MfConfig, MfLogitConfig
+from training.models.nais import Nais, NaisConfig
+from training.models.neumf import Neumf, NeumfBprConfig, NeumfConfig
 from training.models.popularity import Popularity, PopularityConfig
 from training.models.vbpr import Vbpr, VbprConfig
 from training.recommender import Recommender
@@ -25,10 +32,20 @@ class ModelEntry(NamedTuple):
 
 MODELS: dict[str, ModelEntry] = {
     "popularity": ModelEntry(PopularityConfig, Popularity, "interactions_v1"),
+    "user-knn": ModelEntry(KnnConfig, UserKnn, "interactions_v1"),
+    "item-knn": ModelEntry(KnnConfig, ItemKnn, "interactions_v1"),
     "mf": ModelEntry(MfConfig, MatrixFactorisation, "interactions_v1"),
+    "mf-logit": ModelEntry(MfLogitConfig, MatrixFactorisation, "interactions_v1"),
+    "neumf": ModelEntry(NeumfConfig, Neumf, "interactions_v1"),
+    "neumf-bpr": ModelEntry(NeumfBprConfig, Neumf, "interactions_v1"),
+    "fism": ModelEntry(FismConfig, Fism, "interactions_v1"),
+    "nais": ModelEntry(NaisConfig, Nais, "interactions_v1"),
     "lightgcn": ModelEntry(LightGcnConfig, LightGcn, "interactions_v1"),
     "vbpr": ModelEntry(VbprConfig, Vbpr, "vbpr_v1"),
     "m3csr": ModelEntry(M3csrConfig, M3csr, "m3csr_v1"),
+    "dmf": ModelEntry(DmfConfig, Dmf, "interactions_v1"),
+    "mf-amae": ModelEntry(MfAmaeConfig, MfAmae, "amae_v1"),
+    "dmf-amae": ModelEntry(DmfAmaeConfig, DmfAmae, "amae_v1"),
 }
 
 
