@@ -1,5 +1,6 @@
 """`backbeat train …` and `backbeat experiment …`."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +13,7 @@ __all__ = ["experiment", "train"]
 
 
 def train(
-    model: Annotated[str, typer.Argument(help="popularity, mf, lightgcn, vbpr or m3csr.")],
+    model: Annotated[str, typer.Argument(help="A name of docs/reference.md, e.g. lightgcn or m3csr.")],
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="An option of the model; repeatable.")
     ] = None,
@@ -21,6 +22,10 @@ def train(
         int | None, typer.Option(help="Most passes over the data (short for --set max_epochs=N).")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Train again even where this training has a version.")] = False,
+    service: Annotated[
+        str | None,
+        typer.Option("--service", help="Feature service to train on, which decides the surface."),
+    ] = None,
     on: OnOption = "local",
     home: HomeOption = None,
     as_json: JsonOption = False,
@@ -54,18 +59,15 @@ def train(
         else:
             from training.train import train as train_and_register
 
-        trained = train_and_register(settings, place, model, overrides, seed=seed, force=force)
-    metrics = trained.metrics
+        trained = train_and_register(settings, place, model, overrides, seed=seed, force=force, service=service)
     emit(
         document := asdict(trained),
         as_json=as_json,
         text=f"{model} is version {trained.version} of {trained.surface}"
         f"{' (trained before; --force trains again)' if trained.reused else ''}\n"
-        f"  validation  Recall@20 {metrics['validation_recall_at_20']:.4f}  "
-        f"NDCG@20 {metrics['validation_ndcg_at_20']:.4f}\n"
-        f"  test        Recall@20 {metrics['test_recall_at_20']:.4f}  "
-        f"Precision@20 {metrics['test_precision_at_20']:.4f}  NDCG@20 {metrics['test_ndcg_at_20']:.4f}\n"
-        f"  training    {metrics['train_seconds']:.1f} s",
+        f"  validation  {_figures(trained.metrics, 'validation_')}\n"
+        f"  test        {_figures(trained.metrics, 'test_')}\n"
+        f"  training    {trained.metrics['train_seconds']:.1f} s",
     )
     return document
 
@@ -94,6 +96,18 @@ def experiment(
         lines.append(f"  {row['metric']:<13} {row['value']:.4f}{deviation}")
     emit(document, as_json=as_json, text="\n".join(lines))
     return document
+
+
+_SHOWN = {"recall": "Recall", "precision": "Precision", "ndcg": "NDCG", "hr": "HR"}
+
+
+def _figures(metrics: Mapping[str, float], part: str) -> str:
+    """Recall, precision, NDCG and hit ratio of one part of the split, at its largest cut-off."""
+    found = {name.removeprefix(part): value for name, value in metrics.items() if name.startswith(part)}
+    depth = max(int(name.rpartition("_")[2]) for name in found)
+    return "  ".join(
+        f"{shown}@{depth} {found[key]:.4f}" for name, shown in _SHOWN.items() if (key := f"{name}_at_{depth}") in found
+    )
 
 
 def _overrides(assignments: list[str]) -> dict[str, object]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from training.checkpoints import Checkpoint, Standing, facts_of
 from training.evaluation import evaluate
 from training.feed import Feed
-from training.protocols import FULL_20, Protocol
+from training.protocols import FULL_20, Protocol, validation_of
 from training.ranks import Ranks
 from training.recommender import EpochReport, FitReport, OnEpoch
 from training.step import Objective, Step, require_finite
@@ -41,7 +41,7 @@ def fit_learned(
     """Adam on samples until the validation metric stops rising; the best epoch's state is put back.
 
     In a process group of torch, see :mod:`training.distributed`, all processes call this with equal arguments and end
-    with equal models; the first one evaluates, writes and calls ``on_epoch``.
+    with equal models; the first one evaluates, writes and calls ``on_epoch``, and its protocol and checkpoint count.
 
     Args:
         model: On its device; its parameters are initialised here.
@@ -65,9 +65,11 @@ def fit_learned(
     initial, order = (int(state) for state in np.random.SeedSequence(seed).generate_state(2))
     objective = objective or model.loss_terms
     with _deterministic(device):
+        # Only the first process need know them.
+        path, stopping = ranks.told((checkpoint and str(checkpoint), protocol.stopping), device)
         kept = None
-        if checkpoint is not None:
-            kept = Checkpoint(checkpoint, facts_of(model, frame, seed, getattr(objective, "__name__", "objective")))
+        if path is not None:
+            kept = Checkpoint(Path(path), facts_of(model, frame, seed, getattr(objective, "__name__", "objective")))
         if fresh:
             model.begin(frame, torch.Generator().manual_seed(initial))
         ranks.equalise(model)
@@ -82,7 +84,7 @@ def fit_learned(
             ranks=ranks,
         )
         generator = torch.Generator(device).manual_seed(order)
-        course = _Course(protocol.stopping if epochs is None else None, epochs or config.max_epochs, config.patience)
+        course = _Course(stopping if epochs is None else None, epochs or config.max_epochs, config.patience)
         before = 0.0
         if kept is not None and (standing := kept.load()) is not None:
             model.load_state_dict(standing.model)
@@ -101,7 +103,7 @@ def fit_learned(
             require_finite(model, config.learning_rate)
             measured: dict[str, float] = {}
             if epochs is None and ranks.first:
-                measured = evaluate(model, frame, frame.validation)
+                measured = evaluate(model, frame, validation_of(frame), protocol)
             report = EpochReport(epoch, losses, ranks.told(measured, device))
             course.add(report, model.state_dict())
             if not ranks.first:

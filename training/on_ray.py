@@ -25,6 +25,7 @@ def train_on_ray(
     overrides: Mapping[str, object] | None = None,
     seed: int = 0,
     force: bool = False,
+    service: str | None = None,
 ) -> TrainedVersion:
     """Train on the cluster that the settings name; see :func:`training.train.train`.
 
@@ -40,12 +41,17 @@ def train_on_ray(
         there = settings.model_copy(
             update={"home": home.root, "device": resources.device, "threads": resources.cpus, "engine": "local"}
         )
-        arguments = (there, model, dict(overrides or {}), seed, force)
+        arguments = (there, model, dict(overrides or {}), seed, force, service)
         return cluster.run(train_on_node, *arguments, resources=resources)
 
 
 def train_on_node(
-    settings: Settings, model: str, overrides: Mapping[str, object], seed: int, force: bool
+    settings: Settings,
+    model: str,
+    overrides: Mapping[str, object],
+    seed: int,
+    force: bool,
+    service: str | None = None,
 ) -> TrainedVersion:
     """What the task does.
 
@@ -61,4 +67,4 @@ def train_on_node(
             next_step="set BACKBEAT_HOME to a directory on storage that all nodes mount",
         )
     with redirect_stdout(sys.stderr):  # the command's result alone goes to its standard output
-        return train(settings, home, model, overrides, seed=seed, force=force)
+        return train(settings, home, model, overrides, seed=seed, force=force, service=service)

@@ -1,6 +1,7 @@
 """How a model is judged: what a held-out item is ranked against, and where the lists are cut off."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -8,7 +9,10 @@ import numpy.typing as npt
 from contracts.protocol import ProtocolFingerprint
 from contracts.snapshot import Snapshot
 
-__all__ = ["FULL_20", "HeldOut", "Protocol"]
+if TYPE_CHECKING:
+    from feature_repo.frame import TrainingFrame
+
+__all__ = ["FULL_20", "HeldOut", "Protocol", "validation_of"]
 
 
 @dataclass(frozen=True)
@@ -69,3 +73,8 @@ class HeldOut:
     """Distinct item rows that are ranked, ``[C]``, e.g. the new items of a cold start; all if None."""
     split: str = ""
     """How they were set apart, for the protocol's fingerprint."""
+
+
+def validation_of(frame: "TrainingFrame") -> HeldOut:
+    """The validation events of a frame, which choose when training stops."""
+    return HeldOut(frame.validation, frame.validation_context)

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from contracts.process import answer_as_module
 from training.batches import PADDING, UserBatch
-from training.evaluation import CUTOFF, evaluate, protocol_of
-from training.protocols import FULL_20, Protocol
+from training.evaluation import CUTOFF, evaluate
+from training.protocols import FULL_20, Protocol, validation_of
+from training.questions import question_of
 from training.recommender import Catalogue, FitReport, OnEpoch, Recommender, TwoTower
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class _Visitor(Recommender):
         checkpoint: Path | None = None,
     ) -> FitReport:
         """Measure only: the model is what it is."""
-        validation = evaluate(self, frame, frame.validation)
+        validation = evaluate(self, frame, validation_of(frame), protocol)
         return FitReport(epochs=0, best_epoch=0, validation=validation, losses={}, seconds=0.0)
 
     def can_score(self, batch: UserBatch) -> Tensor:
@@ -142,13 +143,13 @@ def visitor(package: "LoadedPackage", frame: "TrainingFrame") -> Recommender:
     return (_ScorerVisitor if package.item_vectors is None else _TowerVisitor)(package, frame)
 
 
-def remeasure(package: "LoadedPackage", frame: "TrainingFrame") -> dict[str, float]:
-    """``validation_…`` metrics of a package on the validation pairs of a frame.
+def remeasure(package: "LoadedPackage", frame: "TrainingFrame", protocol: Protocol = FULL_20) -> dict[str, float]:
+    """``validation_…`` metrics of a package on the validation events of a frame.
 
     Raises:
         BadInput: The frame holds out no pairs.
     """
-    measured = evaluate(visitor(package, frame), frame, frame.validation)
+    measured = evaluate(visitor(package, frame), frame, validation_of(frame), protocol)
     return {f"validation_{name}": value for name, value in measured.items()}
 
 
@@ -171,7 +172,11 @@ def _measured(settings: "Settings", home: "Home", arguments: Sequence[str]) -> d
     package = load_package(Path(directory), prepare_torch(settings))
     snapshot = read_snapshot(home, snapshot_id)
     frame = load_unjudged_frame(settings, home, package.manifest.feature_service, snapshot)
-    return {"protocol": protocol_of(snapshot).digest, "metrics": remeasure(package, frame)}
+    question = question_of(package.manifest.feature_service)
+    return {
+        "protocol": question.fingerprint(snapshot).digest,
+        "metrics": remeasure(package, frame, question.protocol),
+    }
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -14,24 +15,29 @@ from contracts.database import Database
 from contracts.errors import BadInput
 from contracts.home import Home
 from contracts.manifest import IndexInfo, ModelManifest
+from contracts.protocol import ProtocolFingerprint
 from contracts.reports import AcceptedReport, require_passed
 from contracts.revision import code_revision, library_versions
 from contracts.settings import Settings
 from contracts.snapshot import Snapshot
-from contracts.surfaces import VIDEO_FEED, Tag
+from contracts.surfaces import Tag
 from feature_repo.encoders.device import prepare_torch
-from feature_repo.frame import TrainingFrame, load_test_pairs, load_training_frame
+from feature_repo.frame import TrainingFrame, load_test_events, load_training_frame
 from feature_repo.offline import current_snapshot, snapshot_directory
 from training.config import LearnedConfig, RecommenderConfig, resolve_config
-from training.evaluation import evaluate, protocol_of
+from training.evaluation import evaluate
 from training.models import ModelEntry, model_entry
 from training.packages import write_package
-from training.protocols import FULL_20
+from training.protocols import HeldOut
+from training.questions import Question, question_of
 from training.recommender import Catalogue, EpochReport, FitReport, Recommender
 from training.sources import sources_digest
 from training.tracking import TrackedRun, Tracker
 
 __all__ = ["TrainedVersion", "train", "training_key"]
+
+_CHECKPOINTS = "training"
+"""Directory of the home's cache."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,7 @@ class _Plan:
 
     name: str
     entry: ModelEntry
+    feature_service: str
     config: RecommenderConfig
     seed: int
     device: str
@@ -62,21 +69,27 @@ class _Plan:
     report: AcceptedReport
 
     @property
+    def question(self) -> Question:
+        return question_of(self.feature_service)
+
+    @property
+    def protocol(self) -> ProtocolFingerprint:
+        return self.question.fingerprint(self.snapshot)
+
+    @property
     def key(self) -> str:
-        return training_key(
-            self.name, self.config, self.seed, self.snapshot, self.entry.feature_service, device=self.device
-        )
+        return training_key(self.name, self.config, self.seed, self.snapshot, self.feature_service, device=self.device)
 
     @property
     def tags(self) -> dict[str, str]:
         return {
             Tag.MODEL: self.name,
             Tag.VARIANT: self.config.variant,
-            Tag.SURFACE: VIDEO_FEED,
+            Tag.SURFACE: self.question.surface,
             Tag.SNAPSHOT: self.snapshot.id,
-            Tag.FEATURE_SERVICE: self.entry.feature_service,
+            Tag.FEATURE_SERVICE: self.feature_service,
             Tag.VALIDATION_REPORT: self.report.id,
-            Tag.PROTOCOL: protocol_of(self.snapshot).digest,
+            Tag.PROTOCOL: self.protocol.digest,
             Tag.CODE_REVISION: code_revision(),
             Tag.TRAINING_KEY: self.key,
             Tag.SEED: str(self.seed),
@@ -98,7 +111,7 @@ def training_key(
         "seed": seed,
         "snapshot": snapshot.id,
         "feature_service": feature_service,
-        "protocol": protocol_of(snapshot).digest,
+        "protocol": question_of(feature_service).fingerprint(snapshot).digest,
         "sources": sources_digest(),
         "libraries": library_versions(),
         "device": device,
@@ -113,6 +126,7 @@ def train(
     overrides: Mapping[str, object] | None = None,
     seed: int = 0,
     force: bool = False,
+    service: str | None = None,
 ) -> TrainedVersion:
     """Train a model on the home's current snapshot and register it; the same training is not done twice.
 
@@ -123,9 +137,11 @@ def train(
         overrides: Options that differ from the model's defaults.
         seed: Fixes everything random. On the CPU equal seeds give equal metrics.
         force: Train again even where the same training, by :func:`training_key`, has a version.
+        service: Feature service that feeds it, which decides the surface too; the model's own if None.
 
     Raises:
-        NotFound: The model or an option is unknown, or there is no snapshot.
+        NotFound: The model, the service or an option is unknown, there is no snapshot, or it lacks what the service
+            needs.
         BadInput: An option has an impossible value, or the device is not there.
         ValidationFailed: The snapshot has no passed validation report.
         TrainingDiverged: A loss term, a weight or a score became NaN or infinite; the run is marked FAILED.
@@ -137,31 +153,33 @@ def train(
     device = prepare_torch(settings)
     snapshot = current_snapshot(home)
     report = require_passed(Database(settings, home), home, snapshot.id)
-    plan = _Plan(model, entry, config, seed, device.type, snapshot, report)
+    plan = _Plan(model, entry, service or entry.feature_service, config, seed, device.type, snapshot, report)
+    surface, protocol = plan.question
     tracker = Tracker(settings, home)
-    if not force and (known := tracker.find(VIDEO_FEED, plan.key)) is not None:
+    if not force and (known := tracker.find(surface, plan.key)) is not None:
         version, run_id, metrics = known
-        return TrainedVersion(VIDEO_FEED, version, model, _reported(metrics), run_id, reused=True)
+        return TrainedVersion(surface, version, model, _reported(metrics), run_id, reused=True)
 
-    frame = load_training_frame(settings, home, entry.feature_service, report)
+    frame = load_training_frame(settings, home, plan.feature_service, report)
     with tracker.run(f"{model}-{config.variant}-seed{seed}", plan.tags) as run:
         run.log_params({"model": model, "seed": seed, **config.model_dump(mode="json")})
         run.log_input(snapshot, snapshot_directory(home, snapshot.id).as_uri())
         with _memory_suffices(plan):
             recommender = entry.model(config, Catalogue.of(frame)).to(device)
-            fitted = _fit(recommender, frame, plan, run)
-        test = evaluate(recommender, frame, load_test_pairs(home, frame))
+            fitted = _fit(recommender, frame, plan, run, home.cache / _CHECKPOINTS / plan.key)
+        test = load_test_events(home, frame)
+        tested = evaluate(recommender, frame, HeldOut(test.pairs, test.context), protocol)
         metrics = {
             **{f"validation_{name}": value for name, value in fitted.validation.items()},
-            **{f"test_{name}": value for name, value in test.items()},
+            **{f"test_{name}": value for name, value in tested.items()},
             "train_seconds": fitted.seconds,
         }
         manifest = _manifest(plan, frame, metrics)
         package, sealed = run.store_package(lambda into: write_package(into, recommender, frame, manifest))
         run.log_metrics(metrics, step=fitted.epochs + 1)
         tags = {**plan.tags, Tag.PACKAGE_SHA256: sealed.package_sha256}
-        version = run.register(VIDEO_FEED, package, {**tags, Tag.STATE: "registered"})
-    return TrainedVersion(VIDEO_FEED, version, model, metrics, run.run_id, reused=False)
+        version = run.register(surface, package, {**tags, Tag.STATE: "registered"})
+    return TrainedVersion(surface, version, model, metrics, run.run_id, reused=False)
 
 
 @contextmanager
@@ -181,32 +199,36 @@ def _memory_suffices(plan: _Plan) -> Iterator[None]:
         ) from None
 
 
-def _fit(recommender: Recommender, frame: TrainingFrame, plan: _Plan, run: TrackedRun) -> FitReport:
+def _fit(recommender: Recommender, frame: TrainingFrame, plan: _Plan, run: TrackedRun, checkpoint: Path) -> FitReport:
+    protocol = plan.question.protocol
     total = plan.config.max_epochs if isinstance(plan.config, LearnedConfig) else 1
     with progress(f"train {plan.name}", total) as advance:
 
         def on_epoch(report: EpochReport) -> None:
             run.log_epoch(report)
-            advance(1, f"validation Recall@20 {report.validation[FULL_20.stopping]:.4f}")
+            advance(1, f"validation {protocol.stopping} {report.validation[protocol.stopping]:.4f}")
 
-        return recommender.fit(frame, seed=plan.seed, on_epoch=on_epoch)
+        return recommender.fit(frame, seed=plan.seed, on_epoch=on_epoch, protocol=protocol, checkpoint=checkpoint)
 
 
 def _manifest(plan: _Plan, frame: TrainingFrame, metrics: dict[str, float]) -> ModelManifest:
+    catalogue = Catalogue.of(frame)
     return ModelManifest(
         model=plan.name,
         variant=plan.config.variant,
-        surface=VIDEO_FEED,
+        surface=plan.question.surface,
         shape=plan.entry.model.shape,
         config=plan.config.model_dump(mode="json"),
         seed=plan.seed,
         code_revision=code_revision(),
-        feature_service=plan.entry.feature_service,
+        feature_service=plan.feature_service,
         snapshot=plan.snapshot.id,
         validation_report=plan.report.id,
         embedding_specs=frame.specs,
+        widths=dict(catalogue.widths),
+        contexts=dict(catalogue.contexts),
         vocabularies={"users": frame.users.digest, "items": frame.items.digest},
-        protocol=protocol_of(plan.snapshot),
+        protocol=plan.protocol,
         metrics=metrics,
         index=IndexInfo(kind="exact", recall=1.0),
         library_versions=library_versions(),

@@ -58,6 +58,7 @@ class _Knn(Recommender):
         self.histories = Histories(catalogue.users, catalogue.items)
         self.register_buffer("views", torch.zeros(catalogue.items, dtype=torch.int64))
         self.views: Tensor
+        self._last: tuple[UserBatch, Tensor] | None = None
 
     def fit(
         self,
@@ -70,6 +71,7 @@ class _Knn(Recommender):
     ) -> FitReport:
         """Count; nothing is random, so the seed changes nothing."""
         started = time.perf_counter()
+        self._last = None
         self.histories.take(frame.train)
         self.views.copy_(torch.from_numpy(np.bincount(frame.train[:, 1], minlength=self.catalogue.items)))
         self.compare(frame.train)
@@ -89,13 +91,17 @@ class _Knn(Recommender):
         return torch.bincount(row[self.views[item] > 0], minlength=len(batch)) > 0
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
+        self._last = None
         self.histories.make_room(state, "histories")
         super().load_state(state)
 
     def score(self, batch: UserBatch, items: Tensor | None = None) -> Tensor:
-        size = max(1, _CELLS // self._cells())
-        chunks = zip(torch.split(batch.rows, size), torch.split(batch.history, size), strict=True)
-        scores = torch.cat([self._all(UserBatch(rows, history)) for rows, history in chunks])
+        # Whoever ranks all items asks for some at a time about the same users, and neighbours do for all items at once.
+        if self._last is None or self._last[0] is not batch:
+            size = max(1, _CELLS // self._cells())
+            chunks = zip(torch.split(batch.rows, size), torch.split(batch.history, size), strict=True)
+            self._last = batch, torch.cat([self._all(UserBatch(rows, history)) for rows, history in chunks])
+        scores = self._last[1]
         if items is None:
             return scores
         return scores[:, items] if items.dim() == 1 else scores.gather(1, items)

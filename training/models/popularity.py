@@ -10,7 +10,7 @@ from torch import Tensor
 from training.batches import UserBatch
 from training.config import RecommenderConfig
 from training.evaluation import evaluate
-from training.protocols import FULL_20, Protocol
+from training.protocols import FULL_20, Protocol, validation_of
 from training.recommender import Catalogue, EpochReport, FitReport, OnEpoch, TwoTower
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Popularity(TwoTower):
         started = time.perf_counter()
         items = torch.from_numpy(frame.train[:, 1])
         self.views.copy_(torch.bincount(items, minlength=self.catalogue.items))
-        validation = evaluate(self, frame, frame.validation)
+        validation = evaluate(self, frame, validation_of(frame), protocol)
         if on_epoch is not None:
             on_epoch(EpochReport(epoch=1, losses={}, validation=validation))
         return FitReport(
