@@ -9,8 +9,7 @@ from training.models.dmf import Dmf, DmfConfig
 from training.models.fism import Fism, FismConfig
 from training.models.knn import ItemKnn, KnnConfig, UserKnn
 from training.models.lightgcn import LightGcn, LightGcnConfig
-from training.models.m3csr import M3csr
-from training.models.m3csr_config import M3csrConfig
+from training.models.m3csr import M3csr, M3csrConfig
 from training.models.mf import MatrixFactorisation, MfConfig, MfLogitConfig
 from training.models.nais import Nais, NaisConfig
 from training.models.neumf import Neumf, NeumfBprConfig, NeumfConfig
