@@ -102,47 +102,47 @@ def test_every_listen_is_in_the_part_in_which_it_arrived(world: Any, frame: Trai
 
 
 class Oracle:
-    """Means over the posts of a user, by a plain look through the tables."""
+    """Means over the posts of a user, by a plain look through all of them."""
 
     def __init__(self, world: Any, modality: str) -> None:
         vectors = {row["post_id"]: row for row in world.rows(f"embedding_post_{modality}")}
-        self.posts: dict[str, list[tuple[int, int, Any]]] = {}
+        posts: dict[str, list[tuple[int, int, list[float]]]] = {}
         for post in world.rows("posts"):
             if post["post_id"] in vectors:
                 vector = vectors[post["post_id"]]
                 known = max(post["event_time"], post["ingested_at"], vector["event_time"], vector["ingested_at"])
-                self.posts.setdefault(post["user_id"], []).append((post["event_time"], known, vector["vector"]))
+                posts.setdefault(post["user_id"], []).append((post["event_time"], known, vector["vector"]))
+        self.posts = {user: tuple(map(np.array, zip(*own, strict=True))) for user, own in posts.items()}
         self.width = world.snapshot.embeddings[f"post_{modality}"].width
 
     def __call__(self, user: str, event: int) -> tuple[Any, Any, int]:
         """Global and recent mean before an event, and how many posts the latter is of."""
-        before = [(t, v) for t, known, v in self.posts.get(user, []) if t < event and known < event]
-        day = [v for t, v in before if t > event - 1 - DAY]
-        nothing = np.zeros(self.width)
-        everything = np.mean([v for _, v in before], axis=0) if before else nothing
-        return everything, np.mean(day, axis=0) if day else everything, len(day)
+        if user not in self.posts:
+            return np.zeros(self.width), np.zeros(self.width), 0
+        times, known, vectors = self.posts[user]
+        before = (times < event) & (known < event)
+        day = before & (times > event - 1 - DAY)
+        everything = vectors[before].mean(axis=0) if before.any() else np.zeros(self.width)
+        return everything, vectors[day].mean(axis=0) if day.any() else everything, int(day.sum())
 
 
 @pytest.mark.parametrize("modality", MODALITIES)
 def test_contexts_are_what_was_known_just_before_the_event(world: Any, frame: TrainingFrame, modality: str) -> None:
     oracle, events = Oracle(world, modality), load_all_events(world.home, frame)
     assert events.context is not None
-    found = {name: frame.contexts[f"{modality}_{name}"] for name in ("global", "recent")}
-    assert all(matrix.dtype == np.float32 for matrix in found.values())
-    users = frame.users.ids(events.pairs[:, 0])
-    seen: dict[int, tuple[str, int]] = {}
-    recent, moved_by_the_event = 0, 0
-    for user, time, row in zip(users, events.times.tolist(), events.context.tolist(), strict=True):
-        assert seen.setdefault(row, (user, time)) == (user, time), "a row of the contexts is of one user and instant"
-        everything, day, posts = oracle(user, time)
-        assert np.allclose(found["global"][row], everything, atol=1e-5)
-        assert np.allclose(found["recent"][row], day, atol=1e-5)
-        recent += posts > 0
-        moved_by_the_event += not np.allclose(everything, oracle(user, time + 1)[0], atol=1e-5)
-    assert len(seen) == len(found["global"]), "every row is of an event"
-    assert 0 < recent < len(events)
+    asked = list(zip(frame.users.ids(events.pairs[:, 0]), events.times.tolist(), strict=True))
+    rows = dict(zip(events.context.tolist(), asked, strict=True))
+    assert all(rows[row] == who for row, who in zip(events.context.tolist(), asked, strict=True))
+    assert len(rows) == len(set(asked)) == len(frame.contexts[f"{modality}_global"]), "a row for each user and instant"
+    everything, day, posts = zip(*(oracle(*who) for who in asked), strict=True)
+    for name, wanted in (("global", everything), ("recent", day)):
+        found = frame.contexts[f"{modality}_{name}"]
+        assert found.dtype == np.float32
+        assert np.allclose(found[events.context], wanted, atol=1e-5)
+    assert 0 < sum(count > 0 for count in posts) < len(events)
     if modality.startswith("textual"):
-        assert moved_by_the_event > 0, "a post at the very instant of the event would have shown"
+        at_once = [oracle(user, time + 1)[0] for user, time in asked]
+        assert not np.allclose(at_once, everything, atol=1e-5), "a post at the instant of the event would have shown"
 
 
 def test_a_user_without_posts_has_zeros(world: Any, raw: RawTables, make_world: Callable[[RawTables], Any]) -> None:
