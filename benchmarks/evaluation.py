@@ -67,6 +67,8 @@ def main() -> None:
     model = MatrixFactorisation(MfConfig(), Catalogue.of(frame))
     for table in (model.users, model.items):
         table.data.copy_(table.new_tensor(generator.normal(size=table.shape)))
+    for trained in (model.user_trained, model.item_trained):
+        trained.fill_(True)  # The plain loop asks nobody whether a vector was trained.
 
     recalls: dict[str, float] = {}
 
