@@ -7,9 +7,11 @@ from training.config import RecommenderConfig
 from training.models.amae import DmfAmae, DmfAmaeConfig, MfAmae, MfAmaeConfig
 from training.models.dmf import Dmf, DmfConfig
 from training.models.fism import Fism, FismConfig
+from training.models.iris import Iris, IrisConfig
 from training.models.knn import ItemKnn, KnnConfig, UserKnn
 from training.models.lightgcn import LightGcn, LightGcnConfig
-from training.models.m3csr import M3csr, M3csrConfig
+from training.models.m3csr import M3csr
+from training.models.m3csr_config import M3csrConfig
 from training.models.mf import MatrixFactorisation, MfConfig, MfLogitConfig
 from training.models.nais import Nais, NaisConfig
 from training.models.neumf import Neumf, NeumfBprConfig, NeumfConfig
@@ -42,6 +44,7 @@ MODELS: dict[str, ModelEntry] = {
     "lightgcn": ModelEntry(LightGcnConfig, LightGcn, "interactions_v1"),
     "vbpr": ModelEntry(VbprConfig, Vbpr, "vbpr_v1"),
     "m3csr": ModelEntry(M3csrConfig, M3csr, "m3csr_v1"),
+    "iris": ModelEntry(IrisConfig, Iris, "iris_v1"),
     "dmf": ModelEntry(DmfConfig, Dmf, "interactions_v1"),
     "mf-amae": ModelEntry(MfAmaeConfig, MfAmae, "amae_v1"),
     "dmf-amae": ModelEntry(DmfAmaeConfig, DmfAmae, "amae_v1"),
