@@ -28,6 +28,9 @@ __all__ = ["Fism", "FismConfig"]
 class FismConfig(LearnedConfig):
     """Options of FISM; the defaults were chosen on MovieLens 1M, on a held-out interaction of each user."""
 
+    dimension: int = Field(default=32, ge=1)
+    """Width d of an embedding."""
+
     learning_rate: float = Field(default=1e-2, gt=0)
     """Step size of Adam."""
 
@@ -44,7 +47,7 @@ class FismConfig(LearnedConfig):
     alpha: float = Field(default=0.5, ge=0, le=1)
     """Exponent of the history's size that divides the sum over it: 0 sums, 1 averages (eq. 6)."""
 
-    regularisation: float = Field(default=1e-3, ge=0)
+    regularisation: float = Field(default=1e-4, ge=0)
     """Weight of half the squared norm of the vectors and biases in a batch, per positive."""
 
     initial_deviation: float = Field(default=0.1, gt=0)

@@ -63,7 +63,7 @@ def test_user_knn_over_all_users(frame: TrainingFrame, neighbours: int, monkeypa
     every = model.score(users)
     assert torch.allclose(every, torch.from_numpy(expected).float(), atol=1e-4)
     monkeypatch.setattr(knn, "_CELLS", 1)
-    assert torch.equal(model.score(users), every)
+    assert torch.equal(model.score(UserBatch(users.rows, users.history)), every)
 
 
 @pytest.mark.parametrize("neighbours", [5, 1000])
@@ -96,3 +96,16 @@ def test_candidates_and_strangers(few: TrainingFrame, model: type) -> None:
     )
     # A known user who brings nothing new is asked about by what is held.
     assert torch.equal(*fresh.score(UserBatch(torch.tensor([0, 0]), torch.tensor([[0, 1], [PADDING, PADDING]]))))
+
+
+@pytest.mark.parametrize("model", [UserKnn, ItemKnn])
+def test_no_answer_outlives_what_it_was_counted_from(few: TrainingFrame, model: type) -> None:
+    users = UserBatch(torch.tensor([0]), torch.tensor([[0, 1]]))
+    ours, other = fitted(model, few, shrinkage=0.0), fitted(model, replace(few, train=few.train[:-1]), shrinkage=0.0)
+    before = ours.score(users)
+    assert torch.equal(ours.score(users, torch.tensor([1, 2])), before[:, [1, 2]])
+    ours.load_state(other.state())
+    assert torch.equal(ours.score(users), other.score(users))
+    assert not torch.equal(ours.score(users), before)
+    ours.fit(few, seed=0)
+    assert torch.equal(ours.score(users), before)
