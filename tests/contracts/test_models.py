@@ -19,7 +19,13 @@ from training.models import MODELS
 from training.protocols import HeldOut
 from training.recommender import Catalogue, EpochReport, FitReport, Recommender, TwoTower
 
-OPTIONS: dict[str, Any] = {"dimension": 16, "batch_size": 128, "learning_rate": 0.02, "max_epochs": 15, "video_dimension": 16}
+OPTIONS: dict[str, Any] = {
+    "dimension": 16,
+    "batch_size": 128,
+    "learning_rate": 0.02,
+    "max_epochs": 15,
+    "video_dimension": 16,
+}
 """For a data set this small; a model takes those it has."""
 
 Blocks = tuple[TrainingFrame, HeldOut]
