@@ -7,8 +7,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from contracts.protocol import ProtocolFingerprint
-from contracts.snapshot import Snapshot
 from training.metrics import METRICS, Ranks, coverage, gini, novelty
 from training.protocols import FULL_20, HeldOut, Protocol
 from training.ranking import Standing, ranked, stand
@@ -24,7 +22,6 @@ __all__ = [
     "evaluate_lists",
     "evaluate_users",
     "means_of",
-    "protocol_of",
     "users_of",
 ]
 
@@ -33,11 +30,6 @@ Values = npt.NDArray[np.float64]
 
 CUTOFF = FULL_20.cutoffs[0]
 """k of the metrics that are reported where no other protocol is asked for."""
-
-
-def protocol_of(snapshot: Snapshot) -> ProtocolFingerprint:
-    """What :func:`evaluate` follows on a snapshot where no other protocol is asked for."""
-    return FULL_20.fingerprint(snapshot, snapshot.split.describe())
 
 
 @dataclass(frozen=True)

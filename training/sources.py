@@ -6,7 +6,17 @@ from pathlib import Path
 
 __all__ = ["sources_digest"]
 
-_NO_PART = {"check.py", "commands.py", "experiments.py", "impact.py", "lists.py", "remeasure.py", "tracking.py"}
+_NO_PART = {
+    "bootstrap.py",
+    "check.py",
+    "commands.py",
+    "experiments.py",
+    "impact.py",
+    "lists.py",
+    "remeasure.py",
+    "slices.py",
+    "tracking.py",
+}
 """Files of this room that only start a training, record it, or look at it afterwards."""
 
 _FEATURES = (

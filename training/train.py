@@ -224,7 +224,7 @@ def _manifest(plan: _Plan, frame: TrainingFrame, metrics: dict[str, float]) -> M
         feature_service=plan.feature_service,
         snapshot=plan.snapshot.id,
         validation_report=plan.report.id,
-        embedding_specs=frame.specs,
+        embedding_specs={**frame.specs, **frame.context_specs},
         widths=dict(catalogue.widths),
         contexts=dict(catalogue.contexts),
         vocabularies={"users": frame.users.digest, "items": frame.items.digest},

@@ -12,9 +12,9 @@ from contracts.clock import utc_now
 from contracts.manifest import IndexInfo, ModelManifest
 from feature_repo.frame import TrainingFrame
 from training.config import resolve_config
-from training.evaluation import protocol_of
 from training.models import model_entry
 from training.packages import LoadedPackage, load_package, write_package
+from training.questions import QUESTIONS
 from training.recommender import Catalogue, Recommender
 
 
@@ -55,7 +55,7 @@ def _packed(directory: Path, frame: TrainingFrame, name: str) -> LoadedPackage:
         validation_report="r",
         embedding_specs=frame.specs if model.reads_content else {},
         vocabularies={"users": frame.users.digest, "items": frame.items.digest},
-        protocol=protocol_of(frame.snapshot),
+        protocol=QUESTIONS["videos"].fingerprint(frame.snapshot),
         metrics={},
         index=IndexInfo(kind="exact", recall=1.0),
         library_versions={},

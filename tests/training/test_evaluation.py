@@ -16,9 +16,10 @@ from feature_repo.frame import TrainingFrame
 from feature_repo.readers.restricted_pickle import load_restricted
 from training.batches import UserBatch
 from training.config import RecommenderConfig
-from training.evaluation import evaluate, protocol_of
+from training.evaluation import evaluate
 from training.models.popularity import Popularity, PopularityConfig
 from training.protocols import FULL_20, Protocol
+from training.questions import QUESTIONS
 from training.recommender import Catalogue, FitReport, Recommender, TwoTower
 
 Pairs = npt.NDArray[np.int64]
@@ -161,11 +162,11 @@ def test_users_whom_the_model_cannot_score_have_no_hit(frame: TrainingFrame) -> 
 
 
 def test_protocol_names_snapshot_split_and_candidates(frame: TrainingFrame) -> None:
-    protocol = protocol_of(frame.snapshot)
+    protocol = QUESTIONS["videos"].fingerprint(frame.snapshot)
     assert (protocol.snapshot, protocol.cutoffs, protocol.seeds) == ("blocks", (20,), ())
     assert protocol.split.startswith("given split 2000-01-02")
     other = replace(frame, snapshot=frame.snapshot.model_copy(update={"id": "other"}))
-    assert protocol_of(other.snapshot).digest != protocol.digest
+    assert QUESTIONS["videos"].fingerprint(other.snapshot).digest != protocol.digest
 
 
 def test_popularity_on_tiktok_scores_what_public_toolboxes_measured(public_data: Path) -> None:

@@ -16,10 +16,10 @@ from contracts.manifest import IndexInfo, ModelManifest, read_manifest, seal
 from contracts.vocabulary import Vocabulary
 from feature_repo.frame import TrainingFrame
 from training.check import main
-from training.evaluation import protocol_of
 from training.golden import check_golden
 from training.models import MODELS
 from training.packages import load_package, write_package
+from training.questions import QUESTIONS
 from training.recommender import Catalogue, Recommender
 from training.requests import user_batch
 
@@ -44,7 +44,7 @@ def packed(name: str, frame: TrainingFrame, directory: Path) -> Recommender:
         validation_report="r",
         embedding_specs=frame.specs,
         vocabularies={"users": frame.users.digest, "items": frame.items.digest},
-        protocol=protocol_of(frame.snapshot),
+        protocol=QUESTIONS["videos"].fingerprint(frame.snapshot),
         metrics={},
         index=IndexInfo(kind="exact", recall=1.0),
         library_versions={},

@@ -14,8 +14,9 @@ from contracts.errors import BadInput
 from contracts.vocabulary import Vocabulary
 from feature_repo.frame import TrainingFrame
 from training.batches import UserBatch
-from training.evaluation import evaluate, protocol_of
+from training.evaluation import evaluate
 from training.packages import LoadedPackage
+from training.questions import QUESTIONS
 from training.recommender import TwoTower
 from training.remeasure import main, remeasure, visitor
 
@@ -156,5 +157,5 @@ def test_the_document(
     monkeypatch.setenv("BACKBEAT_DEVICE", "cpu")
     assert main([str(mf.directory), snapshot.id]) == 0
     document = json.loads(capsys.readouterr().out)
-    assert document["protocol"] == protocol_of(snapshot).digest
+    assert document["protocol"] == QUESTIONS["videos"].fingerprint(snapshot).digest
     assert document["metrics"][PRIMARY] > 0.5

@@ -23,11 +23,11 @@ from contracts.vocabulary import Vocabulary
 from feature_repo.apply import apply_features
 from feature_repo.offline import current_snapshot, write_snapshot
 from feature_repo.readers.mmssl import read_mmssl
-from training.evaluation import protocol_of
+from training.golden import check_golden
 from training.models.mf import MfConfig
 from training.on_ray import train_on_ray
-from training.golden import check_golden
 from training.packages import load_package
+from training.questions import QUESTIONS
 from training.tracking import TrackedRun
 from training.train import TrainedVersion, train, training_key
 
@@ -113,7 +113,7 @@ def test_a_training_is_tracked_packed_and_registered(ready: str, settings: Setti
     directory = Path(version.source.removeprefix("file://"))
     manifest = verify(directory)
     assert manifest.package_sha256 == version.tags[Tag.PACKAGE_SHA256]
-    assert manifest.protocol == protocol_of(current_snapshot(home))
+    assert manifest.protocol == QUESTIONS["videos"].fingerprint(current_snapshot(home))
     assert manifest.protocol.digest == version.tags[Tag.PROTOCOL]
     assert manifest.metrics == trained.metrics
     assert manifest.validation_report == "report-True"

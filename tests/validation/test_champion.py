@@ -19,9 +19,9 @@ from contracts.surfaces import PACKAGE_ARTIFACT, VIDEO_FEED, Tag
 from feature_repo.frame import common_vocabularies, frame_of_tables
 from feature_repo.offline import write_snapshot
 from feature_repo.readers.mmssl import read_mmssl
-from training.evaluation import protocol_of
 from training.models.vbpr import Vbpr, VbprConfig
 from training.packages import write_package
+from training.questions import QUESTIONS
 from training.recommender import Catalogue
 from validation.champion import expected_specs, holders
 from validation.impact import impact_of
@@ -61,7 +61,7 @@ class Place:
             validation_report="r",
             embedding_specs=frame.specs,
             vocabularies={"users": users.digest, "items": items.digest},
-            protocol=protocol_of(self.good),
+            protocol=QUESTIONS["videos"].fingerprint(self.good),
             metrics={},
             index=IndexInfo(kind="exact", recall=1.0),
             library_versions={},
