@@ -7,6 +7,7 @@ Equation numbers are the paper's. What it leaves open and what is done here:
   ``standard`` they have mean 0, and the decoder's last layer is not rectified.
 - The first stage ends after a number of epochs: no ranking tells how good an autoencoder is.
 - The bias of the attention's second layer (eq. 10) is the same for both levels and cancels in eq. 11; it is left out.
+- An item has a bias if wanted, as in the other models of factors, and keeps what negative draws taught it.
 - A modality that a user never posted adds nothing to the score. Without any post, what is left is MF or DMF on the
   first d components; an unknown user who posted is scored by the posts alone.
 """
@@ -80,6 +81,9 @@ class AmaeConfig(LearnedConfig):
 
     attention: bool = True
     """Whether global and recent codes are weighed (eqs. 10-12); otherwise both meet components of their own."""
+
+    item_bias: bool = True
+    """Whether a score has a bias of the item, as that of ``mf`` does; eq. 13 has none."""
 
     regularisation: float = Field(default=0.0, ge=0)
     """lambda of eq. 14: weight of half the squared norm of the users' and items' vectors in a batch, per record."""
@@ -190,6 +194,7 @@ class Amae(LearnedRecommender):
         self._weighs = config.attention and levels > 1
         width = d * (1 + len(widths) * (1 if self._weighs else levels))
         self.base = self.base_of(width)
+        self.bias = nn.Parameter(torch.zeros(catalogue.items))
         self.autoencoders = nn.ModuleDict(
             {
                 modality: Autoencoder(
@@ -213,6 +218,8 @@ class Amae(LearnedRecommender):
     def prepare(self, frame: "TrainingFrame", generator: torch.Generator) -> None:
         self.posts.measure(frame)
         self.base.begin(frame, generator)
+        with torch.no_grad():
+            self.bias.zero_()
         draw_layers(self.autoencoders, generator)
         draw_layers(self.attention, generator)
 
@@ -242,7 +249,9 @@ class Amae(LearnedRecommender):
                 epochs=config.autoencoder_epochs,
                 checkpoint=checkpoint and checkpoint.with_suffix(".first"),
             )
-        fixed = set() if config.fine_tuning else {id(parameter) for parameter in encoders}
+        fixed = {id(parameter) for parameter in encoders if not config.fine_tuning}
+        if not config.item_bias:
+            fixed.add(id(self.bias))
         trained = [parameter for parameter in self.parameters() if id(parameter) not in fixed]
         report = fit_learned(
             self,
@@ -293,7 +302,8 @@ class Amae(LearnedRecommender):
         unseen = self.base.item_vectors(samples.negatives.flatten()).view(*samples.negatives.shape, -1)
         with torch.set_grad_enabled(self.config.fine_tuning and torch.is_grad_enabled()):
             codes = self._codes(self.posts(samples.context, len(samples)))
-        scores = self._scores(users, torch.cat([seen, unseen], dim=1), codes)
+        rows = torch.cat([samples.positives.unsqueeze(1), samples.negatives], dim=1)
+        scores = self._scores(users, torch.cat([seen, unseen], dim=1), codes) + self.bias[rows]
         return {
             "cross_entropy": logistic(scores[:, 0], scores[:, 1:]),
             "l2": self.config.regularisation * squared_norm(users, seen, unseen, count=len(samples)),
@@ -307,8 +317,9 @@ class Amae(LearnedRecommender):
         codes = self._codes(self.posts(batch.context, len(batch)))
         table = self.trained_items_of(self.base.items)
         if items is not None:
-            return self._scores(users, table[items], codes)
-        return torch.cat([self._scores(users, chunk, codes) for chunk in torch.split(table, _CHUNK)], dim=1)
+            return self._scores(users, table[items], codes) + self.bias[items]
+        scores = torch.cat([self._scores(users, chunk, codes) for chunk in torch.split(table, _CHUNK)], dim=1)
+        return scores + self.bias
 
     def can_score(self, batch: UserBatch) -> Tensor:
         """Whether each user has a training pair or a post, bool ``[B]``."""

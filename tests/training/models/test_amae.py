@@ -46,6 +46,8 @@ def started(frame: TrainingFrame, base: str = "mf", **options: Any) -> Amae:
     model = build(frame, base, **options)
     model.begin(frame, torch.Generator().manual_seed(0))
     model.refresh()
+    with torch.no_grad():
+        model.bias.copy_(torch.linspace(-1, 1, len(frame.items)))
     return model
 
 
@@ -79,7 +81,7 @@ def test_the_weight_of_the_global_code_by_hand() -> None:
 
 
 def plain_score(model: Amae, frame: TrainingFrame, event: int, item: int) -> float:
-    """Eqs. 10-13 for one request, one item and one modality at a time."""
+    """Eqs. 10-13 and the bias, for one request, one item and one modality at a time."""
     d = model.config.dimension
     user, q = model.base.users[frame.train[event, 0]], model.base.items[item]
     context = {name: torch.from_numpy(table[[event]]) for name, table in frame.contexts.items()}
@@ -96,7 +98,7 @@ def plain_score(model: Amae, frame: TrainingFrame, event: int, item: int) -> flo
         alpha = torch.softmax(torch.cat(beta), dim=0)
         joined.append(alpha[0] * z[0] + alpha[1] * z[1])
     assert len(torch.cat(joined)) == len(q) == d * len(joined)
-    return float(torch.cat(joined) @ q)
+    return float(torch.cat(joined) @ q + model.bias[item])
 
 
 @pytest.mark.parametrize("base", ["mf", "dmf"])
@@ -175,7 +177,7 @@ def test_without_posts_the_base_is_left(posts: TrainingFrame) -> None:
         batch = requests(posts, [0])
         assert int(batch.rows) == 0
         user, items = model.base.users[0], model.base.items[:, : model.config.dimension]
-        assert torch.allclose(model.score(batch)[0], items @ user, atol=1e-6)
+        assert torch.allclose(model.score(batch)[0], items @ user + model.bias, atol=1e-6)
         # A request that says nothing of posts is one of a user without posts.
         silent = UserBatch(batch.rows, batch.history)
         assert torch.allclose(model.score(silent), model.score(batch), atol=1e-6)
@@ -191,7 +193,7 @@ def test_who_posted_is_scored_though_unknown(posts: TrainingFrame) -> None:
         scores = model.score(batch)
         assert scores[1].any()
         assert not torch.equal(scores[0], scores[1])
-        assert not scores[2].any()
+        assert torch.equal(scores[2], model.bias)
 
 
 def trained(frame: TrainingFrame, **options: Any) -> tuple[Amae, Any, list[EpochReport]]:
@@ -204,6 +206,7 @@ def test_two_stages(posts: TrainingFrame) -> None:
     model, report, epochs = trained(posts, autoencoder_epochs=2)
     assert set(report.losses) == {"reconstruction", "cross_modal", "l2_autoencoders", "cross_entropy", "l2"}
     assert [set(epoch.losses) for epoch in epochs] == [{"cross_entropy", "l2"}] * 2
+    assert model.bias.any()
     # Stage one alone, from the same seed: what it leaves is what stage two starts from.
     fixed, _, _ = trained(posts, autoencoder_epochs=2, fine_tuning=False)
     longer, _, _ = trained(posts, autoencoder_epochs=2, fine_tuning=False, max_epochs=4)
@@ -225,6 +228,7 @@ def test_two_stages(posts: TrainingFrame) -> None:
         ({"autoencoder_epochs": 0}, set()),
         ({"reconstruction": False, "features": "textual"}, set()),
         ({"features": "visual"}, {"reconstruction", "l2_autoencoders"}),
+        ({"item_bias": False}, {"reconstruction", "cross_modal", "l2_autoencoders"}),
     ],
 )
 def test_ablations_of_the_first_stage(posts: TrainingFrame, options: dict[str, Any], terms: set[str]) -> None:
@@ -232,6 +236,7 @@ def test_ablations_of_the_first_stage(posts: TrainingFrame, options: dict[str, A
     assert set(report.losses) == terms | {"cross_entropy", "l2"}
     decodes = any("decoder" in name for name, _ in model.named_parameters())
     assert decodes == options.get("reconstruction", True)
+    assert bool(model.bias.any()) == options.get("item_bias", True)
 
 
 def test_items_meet_one_code_per_modality_with_attention_and_two_without(posts: TrainingFrame) -> None:
