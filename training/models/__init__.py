@@ -5,17 +5,21 @@ from typing import NamedTuple
 from contracts.errors import unknown_name
 from training.config import RecommenderConfig
 from training.models.amae import DmfAmae, DmfAmaeConfig, MfAmae, MfAmaeConfig
+from training.models.dl_bgm import DlBgm, DlBgmConfig
 from training.models.dmf import Dmf, DmfConfig
 from training.models.fism import Fism, FismConfig
+from training.models.fm_bgm import FmBgm, FmBgmConfig
 from training.models.iris import Iris, IrisConfig
 from training.models.knn import ItemKnn, KnnConfig, UserKnn
 from training.models.lightgcn import LightGcn, LightGcnConfig
 from training.models.m3csr import M3csr
 from training.models.m3csr_config import M3csrConfig
 from training.models.mf import MatrixFactorisation, MfConfig, MfLogitConfig
+from training.models.mf_bgm import MfBgm, MfBgmConfig
 from training.models.nais import Nais, NaisConfig
 from training.models.neumf import Neumf, NeumfBprConfig, NeumfConfig
 from training.models.popularity import Popularity, PopularityConfig
+from training.models.tf_bgm import TfBgm, TfBgmConfig
 from training.models.vbpr import Vbpr, VbprConfig
 from training.recommender import Recommender
 
@@ -48,6 +52,10 @@ MODELS: dict[str, ModelEntry] = {
     "dmf": ModelEntry(DmfConfig, Dmf, "interactions_v1"),
     "mf-amae": ModelEntry(MfAmaeConfig, MfAmae, "amae_v1"),
     "dmf-amae": ModelEntry(DmfAmaeConfig, DmfAmae, "amae_v1"),
+    "mf-bgm": ModelEntry(MfBgmConfig, MfBgm, "mf_bgm_v1"),
+    "tf-bgm": ModelEntry(TfBgmConfig, TfBgm, "tf_bgm_v1"),
+    "fm-bgm": ModelEntry(FmBgmConfig, FmBgm, "fm_bgm_v1"),
+    "dl-bgm": ModelEntry(DlBgmConfig, DlBgm, "dl_bgm_v1"),
 }
 
 
