@@ -1,6 +1,6 @@
 """Item content as models take it in."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -17,6 +17,7 @@ __all__ = [
     "ContentScaling",
     "ItemContent",
     "ItemVectors",
+    "chosen_modalities",
     "concatenated_content",
     "content_clusters",
     "nearest_clusters",
@@ -74,6 +75,22 @@ def concatenated_content(content: ItemContent, scaling: ContentScaling) -> Tenso
             vectors = (vectors - vectors[present].mean(0)) * present.unsqueeze(1)
         parts.append(vectors if scaling == "none" else normalize(vectors, dim=1))
     return torch.cat(parts, dim=1)
+
+
+def chosen_modalities(widths: Mapping[str, int], names: Sequence[str]) -> dict[str, int]:
+    """The widths of some modalities, in order of name.
+
+    Raises:
+        BadInput: The features have no modality of that name.
+    """
+    if absent := [name for name in names if name not in widths]:
+        raise BadInput(
+            f"option modalities: {', '.join(absent)}",
+            found=f"features with {', '.join(widths) or 'no modality'}",
+            expected="modalities that the features have",
+            next_step="choose among those with `--set modalities=…`, or encode what is missing",
+        )
+    return {name: width for name, width in sorted(widths.items()) if name in names}
 
 
 def content_clusters(content: Tensor, clusters: int, seed: int) -> Tensor:

@@ -13,6 +13,7 @@ from contracts.home import Home
 from contracts.settings import Settings
 from feature_repo.offline import current_snapshot
 from training.models import model_entry
+from training.models.m3csr_config import ABLATIONS, PLAIN
 from training.train import TrainedVersion, train
 
 __all__ = ["EXPERIMENTS", "Experiment", "render_results", "run_experiment", "summarise", "write_results"]
@@ -42,19 +43,12 @@ EXPERIMENTS: dict[str, Experiment] = {
     "lightgcn-tiktok": Experiment("lightgcn", "tiktok", overrides={"variant": "patience-20", "patience": 20}),
     "vbpr-tiktok": Experiment("vbpr", "tiktok", paper={"recall@20": 0.0455, "precision@20": 0.0023, "ndcg@20": 0.0185}),
     "m3csr-tiktok": Experiment("m3csr", "tiktok", paper=_M3CSR_PAPER),
-    # Every value the paper gives, beside those chosen on validation.
-    "m3csr-plain-tiktok": Experiment(
-        "m3csr",
-        "tiktok",
-        overrides={
-            "variant": "plain",
-            "learning_rate": 1e-3,
-            "batch_size": 1024,
-            "regularisation": 1e-5,
-            "orthogonality": 1e-6,
-        },
-        paper=_M3CSR_PAPER,
-    ),
+    # Eqs. 1-13 and every value the paper gives, beside those chosen on validation.
+    "m3csr-plain-tiktok": Experiment("m3csr", "tiktok", overrides=PLAIN, paper=_M3CSR_PAPER),
+    **{
+        f"m3csr-{variant}-tiktok": Experiment("m3csr", "tiktok", overrides={"variant": variant, **options})
+        for variant, options in ABLATIONS.items()
+    },
 }
 
 _HEAD = """# Results

@@ -11,7 +11,8 @@ from training.content import concatenated_content
 from training.learned import LearnedRecommender
 from training.losses import bpr
 from training.models.lightgcn import LightGcn, LightGcnConfig
-from training.models.m3csr import M3csr, M3csrConfig
+from training.models.m3csr import M3csr
+from training.models.m3csr_config import PLAIN, M3csrConfig
 from training.models.mf import MatrixFactorisation, MfConfig
 from training.models.popularity import Popularity, PopularityConfig
 from training.models.vbpr import Vbpr, VbprConfig
@@ -117,7 +118,8 @@ def m3csr_tower(model: M3csr, frame: TrainingFrame, query: Tensor, history: list
     behaviour = attend(model.behaviour, query, [model.items[i] for i in history])
     interests, intensities = [], []
     for m in range(2):
-        interest = attend(model.tastes[m], query, [m3csr_encoding(model, frame, i, m) for i in history])
+        known = [i for i in history if not frame.missing[sorted(frame.modalities)[m]][i]]
+        interest = attend(model.tastes[m], query, [m3csr_encoding(model, frame, i, m) for i in known])
         interests.append(interest)
         intensities.append((torch.cat([behaviour, interest]) @ model.intensity)[0])
     shares = torch.softmax(torch.stack(intensities) / model.config.temperature, dim=0)
@@ -126,8 +128,11 @@ def m3csr_tower(model: M3csr, frame: TrainingFrame, query: Tensor, history: list
 
 
 def m3csr_encoding(model: M3csr, frame: TrainingFrame, item: int, m: int) -> Tensor:
-    content = torch.from_numpy(frame.modalities[sorted(frame.modalities)[m]][item])
-    return torch.cat([content @ model.maps[m] + model.map_biases[m], model.cluster_ids[m][model.cluster[item]]])
+    name = sorted(frame.modalities)[m]
+    content = torch.from_numpy(frame.modalities[name][item])
+    if frame.missing[name][item]:
+        return torch.zeros(2 * D)
+    return torch.cat([content @ model.maps[m] + model.map_biases[m], model.cluster_tables[m][model.cluster[item]]])
 
 
 def m3csr_item(model: M3csr, frame: TrainingFrame, item: int) -> Tensor:
@@ -141,8 +146,8 @@ def m3csr_item(model: M3csr, frame: TrainingFrame, item: int) -> Tensor:
 
 @pytest.fixture
 def m3csr(frame: TrainingFrame) -> M3csr:
-    config = M3csrConfig(dimension=D, heads=HEADS, clusters=4, popularity_bins=4, temperature=0.5)
-    model = prepared(M3csr(config, Catalogue.of(frame)), frame)
+    options = {**PLAIN, "dimension": D, "heads": HEADS, "clusters": 4, "popularity_bins": 4, "temperature": 0.5}
+    model = prepared(M3csr(M3csrConfig(**options), Catalogue.of(frame)), frame)
     assert isinstance(model, M3csr)
     return model
 

@@ -12,7 +12,8 @@ from feature_repo.frame import TrainingFrame
 from training.batches import Samples
 from training.feed import Feed
 from training.models.lightgcn import LightGcn, LightGcnConfig
-from training.models.m3csr import M3csr, M3csrConfig
+from training.models.m3csr import M3csr
+from training.models.m3csr_config import M3csrConfig
 from training.models.mf import MatrixFactorisation, MfConfig
 from training.models.vbpr import Vbpr, VbprConfig
 from training.ranks import Ranks
