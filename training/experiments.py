@@ -13,7 +13,7 @@ from contracts.home import Home
 from contracts.settings import Settings
 from feature_repo.offline import current_snapshot
 from training.models import model_entry
-from training.models.m3csr_config import ABLATIONS, PLAIN
+from training.models.m3csr_config import ABLATIONS, CONNECTED, PLAIN
 from training.train import TrainedVersion, train
 
 __all__ = ["EXPERIMENTS", "Experiment", "render_results", "run_experiment", "summarise", "write_results"]
@@ -45,6 +45,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "m3csr-tiktok": Experiment("m3csr", "tiktok", paper=_M3CSR_PAPER),
     # Eqs. 1-13 and every value the paper gives, beside those chosen on validation.
     "m3csr-plain-tiktok": Experiment("m3csr", "tiktok", overrides=PLAIN, paper=_M3CSR_PAPER),
+    "m3csr-connected-tiktok": Experiment("m3csr", "tiktok", overrides=CONNECTED, paper=_M3CSR_PAPER),
     **{
         f"m3csr-{variant}-tiktok": Experiment("m3csr", "tiktok", overrides={"variant": variant, **options})
         for variant, options in ABLATIONS.items()

@@ -12,7 +12,7 @@ from contracts.errors import BadInput
 from feature_repo.frame import TrainingFrame
 from training.batches import PADDING, Samples, UserBatch
 from training.models.m3csr import M3csr
-from training.models.m3csr_config import ABLATIONS, PLAIN, M3csrConfig
+from training.models.m3csr_config import ABLATIONS, CONNECTED, PLAIN, M3csrConfig
 from training.recommender import Catalogue
 
 SMALL = {"dimension": 8, "heads": 2, "clusters": 4, "popularity_bins": 5, "batch_size": 128, "learning_rate": 0.02}
@@ -40,7 +40,9 @@ def some_samples(frame: TrainingFrame) -> Samples:
     return Samples(user, positive, negatives, torch.zeros(40, 2))
 
 
-@pytest.mark.parametrize("options", [{}, PLAIN, *ABLATIONS.values()], ids=["full", "plain", *ABLATIONS])
+@pytest.mark.parametrize(
+    "options", [{}, PLAIN, CONNECTED, *ABLATIONS.values()], ids=["full", "plain", "connected", *ABLATIONS]
+)
 def test_every_variant_scores_and_learns(frame: TrainingFrame, options: dict[str, object]) -> None:
     model = begun(frame, **{**options, **{name: SMALL[name] for name in SMALL if name in options}})
     terms = model.loss_terms(some_samples(frame))
@@ -109,7 +111,7 @@ def test_an_epoch_visits_some_pairs_of_each_user(frame: TrainingFrame) -> None:
 
 
 def test_biases_start_from_how_often_a_pair_is_visited(frame: TrainingFrame) -> None:
-    model = begun(frame, pairs_per_user=2)
+    model = begun(frame, popularity_bias=True, pairs_per_user=2)
     degree = np.bincount(frame.train[:, 0])
     item = int(frame.train[0, 1])
     visits = sum(min(1, 2 / degree[user]) for user, other in frame.train if other == item)
@@ -117,7 +119,7 @@ def test_biases_start_from_how_often_a_pair_is_visited(frame: TrainingFrame) -> 
 
 
 def test_an_items_bias_is_in_its_score(frame: TrainingFrame) -> None:
-    model, some = begun(frame), users(frame, [0, 3])
+    model, some = begun(frame, popularity_bias=True), users(frame, [0, 3])
     with torch.no_grad():
         before = model.score(some)
         model.bias[4] += 2
