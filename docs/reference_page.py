@@ -74,8 +74,8 @@ def _exit_codes() -> Iterator[tuple[str, str, str, str]]:
 
 def _gates() -> Iterator[tuple[str, str, str]]:
     nothing = Evidence(
-        version="", model="", package=PackageFacts(present=False, files=0, fault=""), snapshot="", report=None,
-        metric=None, protocol="", champion=None,
+        surface="video-feed", version="", model="", package=PackageFacts(present=False, files=0, fault=""),
+        snapshot="", report=None, metric=None, protocol="", champion=None,
     )  # fmt: skip
     for name, gate in GATES.items():
         moves = ", ".join(move for move, gates in GATES_OF.items() if name in gates)

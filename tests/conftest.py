@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -345,5 +345,41 @@ def make_frame(make_mmssl: MakeMmssl) -> Callable[..., "tuple[TrainingFrame, npt
             popularity=np.bincount(train[:, 1], minlength=items),
         )
         return frame, test
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def manifest_of() -> Callable[..., Any]:
+    """Facts about a fitted model as a training writes them: ``manifest_of(name, model, frame)``."""
+    from contracts.clock import utc_now
+    from contracts.manifest import IndexInfo, ModelManifest
+    from training.models import MODELS
+    from training.questions import question_of
+    from training.recommender import Catalogue
+
+    def make(name: str, model: Any, frame: "TrainingFrame") -> ModelManifest:
+        question, sizes = question_of(MODELS[name].feature_service), Catalogue.of(frame)
+        return ModelManifest(
+            model=name,
+            variant=model.config.variant,
+            surface=question.surface,
+            shape=model.shape,
+            config=model.config.model_dump(mode="json"),
+            seed=0,
+            code_revision="0" * 40,
+            feature_service=MODELS[name].feature_service,
+            snapshot=frame.snapshot.id,
+            validation_report="r",
+            embedding_specs=frame.specs,
+            widths=dict(sizes.widths),
+            contexts=dict(sizes.contexts),
+            vocabularies={"users": frame.users.digest, "items": frame.items.digest},
+            protocol=question.fingerprint(frame.snapshot),
+            metrics={},
+            index=IndexInfo(kind="exact", recall=1.0),
+            library_versions={},
+            created_at=utc_now(),
+        )
 
     return make

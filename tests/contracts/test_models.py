@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,10 @@ from feature_repo.frame import TrainingFrame
 from feature_repo.services import SERVICES
 from training.batches import PADDING, UserBatch
 from training.evaluation import evaluate
+from training.golden import check_golden
 from training.learned import LearnedRecommender
 from training.models import MODELS
+from training.packages import load_package, write_package
 from training.protocols import HeldOut
 from training.recommender import Catalogue, EpochReport, FitReport, Recommender, TwoTower
 
@@ -309,3 +312,25 @@ def test_fits_and_scores_on_a_gpu(name: str, frame: TrainingFrame, validation: H
     with torch.enable_grad():
         model.fit(frame, seed=0)
     assert evaluate(model, frame, validation)["recall_at_20"] > (0.9 if name != "popularity" else 0.2)
+
+
+def test_its_package_answers_as_it_did(
+    name: str,
+    fitted: tuple[Recommender, FitReport, list[EpochReport]],
+    frame: TrainingFrame,
+    manifest_of: Callable[..., Any],
+    tmp_path: Path,
+) -> None:
+    model = fitted[0]
+    write_package(tmp_path, model, frame, manifest_of(name, model, frame))
+    package = load_package(tmp_path)
+    assert (package.users, package.items) == (frame.users, frame.items)
+    assert package.popularity.tolist() == frame.popularity.tolist()
+    asked = batch(frame, [3, 40, 90])
+    with torch.inference_mode():
+        assert torch.allclose(package.recommender.score(asked), model.score(asked), atol=1e-6)
+    if isinstance(model, TwoTower):
+        assert np.array_equal(package.item_vectors, model.item_vectors().detach().numpy())
+    else:
+        assert package.item_vectors is None
+    assert check_golden(package) == 10

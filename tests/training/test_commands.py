@@ -22,9 +22,10 @@ def test_help_shows_an_example() -> None:
         assert "--json" in shown
 
 
-def test_help_names_every_model() -> None:
-    shown = CliRunner().invoke(app, ["train", "--help"]).output
-    assert all(name in shown for name in MODELS)
+def test_who_asks_for_an_unknown_model_is_told_every_name(tmp_path: Path) -> None:
+    with pytest.raises(NotFound) as refused:
+        invoke(["train", "no-such-model", "--home", str(tmp_path / "home")])
+    assert all(name in str(refused.value) for name in MODELS)
 
 
 @pytest.mark.parametrize(("given", "found"), [("patience", "no NAME=VALUE"), ("=3", "no name before the equals sign")])
@@ -89,5 +90,5 @@ def test_on_ray_the_same_arguments_go_to_the_cluster(tmp_path: Path, monkeypatch
     with home.writing("tests"):
         pass
     told = invoke(["train", "mf", "--on", "ray", "--epochs", "2", "--seed", "5", "--home", str(home.root)])
-    assert asked == [(home.root, "mf", {"max_epochs": "2"}, {"seed": 5, "force": False})]
+    assert asked == [(home.root, "mf", {"max_epochs": "2"}, {"seed": 5, "force": False, "service": None})]
     assert told["version"] == "7"

@@ -87,7 +87,7 @@ def test_the_same_data_change_nothing_at_all(packages: Packages, frame: Training
 def test_vectors_of_other_items_cost_the_model_its_ranking(packages: Packages, frame: TrainingFrame, name: str) -> None:
     found = impact(packages[name], frame, with_vectors(frame, shuffle))
     assert found["churn"]["10"] > 0.3
-    assert found["churn"]["20"] > 0.2
+    assert found["churn"]["20"] > 0.15
     assert found["first_changed"] > 0.3
     for figures in found["metrics"].values():
         assert figures["change"] < -0.05
