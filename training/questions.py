@@ -18,10 +18,13 @@ class Question(NamedTuple):
 
     surface: str
     protocol: Protocol
+    events: str = ""
+    """What is held out, where a surface has more than one kind of it."""
 
     def fingerprint(self, snapshot: Snapshot) -> ProtocolFingerprint:
         """Of metrics measured by the protocol on a snapshot, cut as the snapshot says."""
-        return self.protocol.fingerprint(snapshot, snapshot.split.describe())
+        cut = snapshot.split.describe()
+        return self.protocol.fingerprint(snapshot, f"{cut}; {self.events}" if self.events else cut)
 
 
 _AMONG_99 = Protocol(cutoffs=(10,), negatives=99, stopping="hr_at_10", seed=0)
@@ -32,8 +35,8 @@ _FULL_10 = Protocol(cutoffs=(5, 10), negatives=None, stopping="hr_at_10", seed=0
 QUESTIONS: Final = MappingProxyType(
     {
         "videos": Question(VIDEO_FEED, FULL_20),
-        "music": Question(MUSIC, _AMONG_99),
-        "music after posts": Question(MUSIC, _AMONG_99),
+        "music": Question(MUSIC, _AMONG_99, "the music of all events, each once"),
+        "music after posts": Question(MUSIC, _AMONG_99, "every listen by itself"),
         "background music": Question(BACKGROUND_MUSIC, _FULL_10),
     }
 )
