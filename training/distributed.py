@@ -8,7 +8,6 @@ registers the version, printed as one JSON document. A training that a version e
 
 import argparse
 import dataclasses
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
@@ -57,7 +56,7 @@ def train_together(
         BadInput: torchrun has not started this process.
         BackbeatError: Whatever training raises.
     """
-    if "RANK" not in os.environ:
+    if not dist.is_torchelastic_launched():
         raise BadInput(
             "distributed training",
             found="a process without a group",
@@ -66,7 +65,7 @@ def train_together(
         )
     cuda = resolve_device(settings.device).type == "cuda"
     if cuda:
-        settings = settings.model_copy(update={"device": f"cuda:{os.environ['LOCAL_RANK']}"})
+        settings = settings.model_copy(update={"device": f"cuda:{dist.get_node_local_rank()}"})
     device = prepare_torch(settings)
     home = Home.open(settings)
     dist.init_process_group("nccl" if cuda else "gloo", device_id=device if cuda else None)

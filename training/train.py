@@ -154,7 +154,7 @@ def train(
     snapshot = current_snapshot(home)
     report = require_passed(Database(settings, home), home, snapshot.id)
     plan = _Plan(model, entry, service or entry.feature_service, config, seed, device.type, snapshot, report)
-    surface, protocol = plan.question
+    surface, protocol = plan.question.surface, plan.question.protocol
     tracker = Tracker(settings, home)
     if not force and (known := tracker.find(surface, plan.key)) is not None:
         version, run_id, metrics = known

@@ -15,7 +15,8 @@ __all__ = ["GLOBAL", "RECENT", "Contexts", "contexts_of_posts", "contexts_of_vid
 
 Contexts = dict[str, npt.NDArray[np.float32] | npt.NDArray[np.int64]]
 
-GLOBAL, RECENT = "_global", "_recent"
+GLOBAL = "_global"
+RECENT = "_recent"
 """What the names of contexts from posts end in, after the modality."""
 
 

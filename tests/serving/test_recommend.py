@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 
-from contracts.errors import BadInput
 from contracts.messages import RecommendedItem
 from serving.recommend import Query, Ranker
 from training.packages import LoadedPackage
@@ -56,10 +55,20 @@ def test_nothing_left_is_an_empty_list(ranker: Ranker) -> None:
     assert ranker.rank(Query("u0", everything, everything, 5)) == []
 
 
-def test_a_model_without_item_vectors_is_refused(package: LoadedPackage) -> None:
-    scorer = replace(package, manifest=package.manifest.model_copy(update={"shape": "scorer"}))
-    with pytest.raises(BadInput, match=r"hand-made, version 7.*shape scorer.*two-tower"):
-        Ranker("7", scorer)
+@pytest.mark.parametrize(
+    "query",
+    [
+        Query("u0", (), (), 3),
+        Query("u1", ("v3",), ("v5", "never-heard-of"), 1),
+        Query("nobody", ("v3",), (), 2),
+        Query("nobody", (), (), 4),
+    ],
+)
+def test_without_item_vectors_the_model_scores_every_video(
+    ranker: Ranker, package: LoadedPackage, query: Query
+) -> None:
+    scorer = Ranker("7", replace(package, item_vectors=None))
+    assert scorer.rank(query) == ranker.rank(query)
 
 
 def test_whether_the_model_knows_the_user_is_the_models_to_say(ranker: Ranker, monkeypatch: pytest.MonkeyPatch) -> None:
