@@ -1,5 +1,9 @@
 """Where each store lives: in the home (local profile) or at an address from the settings (production)."""
 
+import socket
+from typing import Final
+from urllib.parse import urlsplit
+
 from pydantic import SecretStr
 
 from contracts.errors import NotFound, ServiceUnavailable
@@ -7,6 +11,8 @@ from contracts.home import Home
 from contracts.settings import PREFIX, Settings
 
 __all__ = ["database_url", "mlflow_artifact_url", "mlflow_tracking_url", "require_answer", "required"]
+
+_PATIENCE_S: Final = 5.0
 
 
 def required(settings: Settings, field: str, example: str) -> str:
@@ -33,15 +39,17 @@ def required(settings: Settings, field: str, example: str) -> str:
 
 
 def require_answer(url: str, field: str) -> None:
-    """Ask a database server once whether it is there, where a library would try for an hour. No other address is asked.
+    """Ask a server once whether it is there, where a library would try for an hour. A file is not asked.
 
     Args:
-        url: SQLAlchemy address.
+        url: SQLAlchemy address, or an HTTP one.
         field: Name of the setting that holds it, for the error.
 
     Raises:
-        ServiceUnavailable: It is a PostgreSQL server that does not answer.
+        ServiceUnavailable: It is a PostgreSQL or HTTP server that does not answer.
     """
+    if url.startswith(("http://", "https://")):
+        _require_listener(url, field)
     if not url.startswith("postgresql"):
         return
     from sqlalchemy import create_engine
@@ -60,6 +68,21 @@ def require_answer(url: str, field: str) -> None:
         ) from None
     finally:
         engine.dispose()
+
+
+def _require_listener(url: str, field: str) -> None:
+    address = urlsplit(url)
+    host, port = address.hostname or "", address.port or (443 if address.scheme == "https" else 80)
+    try:
+        socket.create_connection((host, port), timeout=_PATIENCE_S).close()
+    except OSError as error:
+        name = PREFIX + field.upper()
+        raise ServiceUnavailable(
+            f"setting {name}, {host}:{port}",
+            found=str(error),
+            expected="a server that answers",
+            next_step=f"start it, or correct {name}; `backbeat doctor` checks it",
+        ) from None
 
 
 def database_url(settings: Settings, home: Home) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,7 @@ from contracts.settings import Settings
 
 __all__ = ["SCHEMA_REVISION", "Database"]
 
-SCHEMA_REVISION = "0003"
+SCHEMA_REVISION = "0011"
 """Newest migration in ``migrations/versions``; a test keeps the two equal."""
 
 
@@ -70,6 +71,7 @@ class Database:
     def __init__(self, settings: Settings, home: Home) -> None:
         self._url = database_url(settings, home)
         self._engine: Engine | None = None
+        self._opening = threading.Lock()
 
     @property
     def engine(self) -> Engine:
@@ -80,33 +82,37 @@ class Database:
             ServiceUnavailable: The server does not answer.
             BadInput: What is there is no database of ours, or may not be opened.
         """
-        if self._engine is None:
-            engine = create_engine(self._url)
-            if engine.dialect.name == "sqlite" and _only_readable(Path(str(engine.url.database))):
-                engine = _reading(Path(str(engine.url.database)))
-            elif engine.dialect.name == "sqlite":
-                Path(str(engine.url.database)).parent.mkdir(parents=True, exist_ok=True)
-                event.listen(engine, "connect", _prepare_sqlite)
-            try:
-                self._migrate(engine)
-            except OperationalError as error:
-                if engine.dialect.name == "sqlite":
-                    raise _not_opened(engine, str(error.orig)) from None
-                raise ServiceUnavailable(
-                    f"database {engine.url.render_as_string(hide_password=True)}",
-                    found=str(error.orig).strip().splitlines()[0],
-                    expected="a server that answers",
-                    next_step="start it, or correct BACKBEAT_DATABASE_URL; `backbeat doctor` checks it",
-                ) from None
-            except DatabaseError as error:
-                raise BadInput(
-                    f"database {engine.url.render_as_string(hide_password=True)}",
-                    found=str(error.orig).strip().splitlines()[0],
-                    expected="the platform's tables",
-                    next_step="restore it from a backup, or move it away to begin with empty tables",
-                ) from None
-            self._engine = engine
-        return self._engine
+        with self._opening:  # two threads at once would both migrate
+            if self._engine is None:
+                self._engine = self._open()
+            return self._engine
+
+    def _open(self) -> Engine:
+        engine = create_engine(self._url)
+        if engine.dialect.name == "sqlite" and _only_readable(Path(str(engine.url.database))):
+            engine = _reading(Path(str(engine.url.database)))
+        elif engine.dialect.name == "sqlite":
+            Path(str(engine.url.database)).parent.mkdir(parents=True, exist_ok=True)
+            event.listen(engine, "connect", _prepare_sqlite)
+        try:
+            self._migrate(engine)
+        except OperationalError as error:
+            if engine.dialect.name == "sqlite":
+                raise _not_opened(engine, str(error.orig)) from None
+            raise ServiceUnavailable(
+                f"database {engine.url.render_as_string(hide_password=True)}",
+                found=str(error.orig).strip().splitlines()[0],
+                expected="a server that answers",
+                next_step="start it, or correct BACKBEAT_DATABASE_URL; `backbeat doctor` checks it",
+            ) from None
+        except DatabaseError as error:
+            raise BadInput(
+                f"database {engine.url.render_as_string(hide_password=True)}",
+                found=str(error.orig).strip().splitlines()[0],
+                expected="the platform's tables",
+                next_step="restore it from a backup, or move it away to begin with empty tables",
+            ) from None
+        return engine
 
     def _migrate(self, engine: Engine) -> None:
         with engine.connect() as connection:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 __all__ = [
+    "ApprovalMissing",
     "BackbeatError",
     "BadInput",
     "Conflict",
@@ -17,8 +18,13 @@ __all__ = [
     "HomeTooNew",
     "ItemsSkipped",
     "NotFound",
+    "NotPermitted",
+    "NotSignedIn",
+    "RequestRefused",
     "ServiceUnavailable",
+    "StillWaiting",
     "StorageFull",
+    "TooManyAttempts",
     "TrainingDiverged",
     "ValidationFailed",
     "unknown_name",
@@ -84,6 +90,27 @@ class Conflict(BadInput):
     code = "conflict"
 
 
+class NotSignedIn(BadInput):
+    """Nobody is known to have asked."""
+
+    http_status = 401
+    code = "not_signed_in"
+
+
+class NotPermitted(BadInput):
+    """Whoever asked may not do this."""
+
+    http_status = 403
+    code = "not_permitted"
+
+
+class TooManyAttempts(BadInput):
+    """Asked too often; later it may be asked again."""
+
+    http_status = 429
+    code = "too_many_attempts"
+
+
 class HomeBusy(Conflict):
     """Another command is writing this home."""
 
@@ -120,6 +147,12 @@ class GateRefused(BackbeatError):
     code = "gate_refused"
 
 
+class ApprovalMissing(GateRefused):
+    """Every gate says yes but that of approval: somebody has to be asked."""
+
+    code = "approval_missing"
+
+
 class TrainingDiverged(BackbeatError):
     """A loss term, a weight or a score became NaN or infinite."""
 
@@ -142,6 +175,22 @@ class ItemsSkipped(BackbeatError):
     exit_code = 7
     http_status = 422
     code = "items_skipped"
+
+
+class RequestRefused(BackbeatError):
+    """A request that was waited for was rejected or withdrawn."""
+
+    exit_code = 8
+    http_status = 409
+    code = "request_refused"
+
+
+class StillWaiting(BackbeatError):
+    """A request that was waited for is undecided yet."""
+
+    exit_code = 9
+    http_status = 504
+    code = "still_waiting"
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str], *, next_step: str) -> NotFound:

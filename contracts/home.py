@@ -42,9 +42,12 @@ class Home:
         self.centres = self.root / "centres"
         self.cache = self.root / "cache"
         self.logs = self.root / "logs"
+        self.log_files = self.logs / "parquet"
         self.stream = self.root / "stream"
+        self.bentos = self.root / "bentoml"
         self.platform_database = self.root / "platform.db"
         self.mlflow_database = self.root / "mlflow.db"
+        self.tuning_database = self.root / "tuning.db"
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
@@ -122,6 +125,15 @@ class Home:
                 expected="a home with ingested data",
                 next_step="run `backbeat ingest simulate`, `backbeat ingest mmssl PATH` or `backbeat demo`",
             )
+
+    def require_writable(self) -> None:
+        """Refuse to change a home whose files this process may only read.
+
+        Raises:
+            BadInput: It may not write there.
+        """
+        if not writable(self.root):
+            raise self._read_only("no permission to make files there")
 
     @contextmanager
     def writing(self, what: str) -> Iterator[None]:

@@ -195,8 +195,23 @@ class ResponseRow(PlatformBase):
     user_id: Mapped[str] = mapped_column(String(256))
     items: Mapped[list[Any]]
     latency_ms: Mapped[float] = mapped_column(Float)
+    arm: Mapped[str | None] = mapped_column(String(64))
+    """Of the experiment that the user was in; None outside of one."""
+    propensities: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
+    """Chance with which each item was shown in its place, in the order of the items; None where it is not known."""
+    experiment: Mapped[str | None] = mapped_column(String(64))
+    """Its name; None outside of one."""
+    teams: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
+    """Whose each item of an interleaved list is: 0 the champion's, 1 the challenger's, -1 nobody's; else None."""
+    video_id: Mapped[str | None] = mapped_column(String(256))
+    """The video that was to get its music; None on other surfaces."""
 
-    __table_args__ = (Index("responses_by_time", "surface", "at"),)
+    __table_args__ = (
+        Index("responses_by_time", "surface", "at"),
+        Index("responses_by_user", "user_id"),
+        Index("responses_by_experiment", "experiment", "at"),
+        Index("responses_by_moment", "at"),
+    )
 
 
 class ShadowRow(PlatformBase):
@@ -210,6 +225,8 @@ class ShadowRow(PlatformBase):
     items: Mapped[list[Any]]
     latency_ms: Mapped[float] = mapped_column(Float)
     error: Mapped[str | None]
+
+    __table_args__ = (Index("shadow_lists_by_time", "at"),)
 
 
 class ShadowReportRow(PlatformBase):

@@ -4,15 +4,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError, model_validator
 
 from contracts.embeddings import EmbeddingSpec
 from contracts.home import Home
 
-__all__ = ["PUSHED", "Snapshot", "SplitInstants", "TableInfo", "table_path"]
+__all__ = ["PUSHED", "SNAPSHOT_MANIFEST", "Snapshot", "SplitInstants", "TableInfo", "stored_snapshot", "table_path"]
 
 PUSHED: Final = ", and what was pushed"
 """Ends the source of a snapshot that has taken in pushed rows."""
+
+SNAPSHOT_MANIFEST: Final = "snapshot.json"
+"""File beside the tables that describes them."""
 
 _SIMULATOR: Final = "simulator "
 
@@ -88,3 +91,11 @@ class Snapshot(BaseModel):
 def table_path(home: Home, snapshot_id: str, table: str) -> Path:
     """The file of one offline table, whether or not it is there."""
     return home.offline / snapshot_id / f"{table}.parquet"
+
+
+def stored_snapshot(home: Home, snapshot_id: str) -> Snapshot | None:
+    """What is known of a snapshot, for whoever only describes it; None where its manifest is gone or damaged."""
+    try:
+        return Snapshot.model_validate_json((home.offline / snapshot_id / SNAPSHOT_MANIFEST).read_bytes())
+    except (OSError, ValidationError):
+        return None

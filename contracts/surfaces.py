@@ -4,7 +4,7 @@ Training writes these tags, the registry reads them; neither imports the other.
 """
 
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Literal
 
 __all__ = [
     "ALIASES",
@@ -12,12 +12,18 @@ __all__ = [
     "DATA_SURFACE",
     "EXPERIMENT",
     "MUSIC",
+    "OTHER_STUDY",
+    "OWN_STUDY",
     "PACKAGE_ARTIFACT",
     "PRIMARY_METRICS",
     "SURFACES",
     "VIDEO_FEED",
+    "Surface",
     "Tag",
 ]
+
+Surface = Literal["video-feed", "background-music", "music"]
+"""Name of a surface."""
 
 VIDEO_FEED: Final = "video-feed"
 BACKGROUND_MUSIC: Final = "background-music"
@@ -53,6 +59,12 @@ PRIMARY_METRICS: Final = MappingProxyType(
 """Surface → what its versions are selected and gated on. Never a test metric."""
 
 
+OWN_STUDY: Final = "own"
+"""Value of :attr:`Tag.STUDY`: judged as the surface's versions are, on the snapshot's own split."""
+OTHER_STUDY: Final = "other"
+"""Likewise: on another cut of the events or by another protocol, as a paper's table asks; no rival of the former."""
+
+
 class Tag:
     """Keys of the tags on runs and model versions."""
 
@@ -68,3 +80,5 @@ class Tag:
     PACKAGE_SHA256: Final = "backbeat.package_sha256"
     STATE: Final = "backbeat.state"
     SEED: Final = "backbeat.seed"
+    STUDY: Final = "backbeat.study"
+    AUTHOR: Final = "backbeat.author"

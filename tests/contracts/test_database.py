@@ -2,16 +2,26 @@ from datetime import datetime
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+import contracts.catalogue_rows
+import contracts.experiment_rows
+import contracts.log_rows
 import contracts.migrations
+import contracts.people_rows
+import contracts.promotion_rows
+import contracts.serving_rows
+import contracts.withdrawals
 from contracts.clock import to_utc, utc_now
 from contracts.database import SCHEMA_REVISION, Database
 from contracts.errors import BadInput, HomeTooNew, ServiceUnavailable, ValidationFailed
 from contracts.home import Home
-from contracts.platform import PlatformBase, ResponseRow, ValidationRow
+from contracts.platform import AuditRow, PlatformBase, ResponseRow, ValidationRow
+from contracts.promotion_rows import StandingRow
 from contracts.reports import Finding, SuiteVerdict, ValidationReport, latest_report, require_passed, store_report
 from contracts.settings import Settings, load_settings
 
@@ -24,6 +34,34 @@ def test_the_migrations_make_the_tables_that_the_code_declares(database: Databas
 def test_the_newest_migration_is_the_one_the_code_expects() -> None:
     scripts = ScriptDirectory(next(iter(contracts.migrations.__path__)))
     assert scripts.get_current_head() == SCHEMA_REVISION
+
+
+def test_the_audit_log_of_an_older_home_says_who_holds_which_alias(database: Database) -> None:
+    engine, config = database.engine, Config()
+    config.set_main_option("script_location", next(iter(contracts.migrations.__path__)))
+    moves = [
+        ("1", "promote", "champion"),
+        ("2", "promote", "shadow"),
+        ("3", "promote refused", "registered"),
+        ("2", "promote", "champion"),
+        ("4", "promote", "shadow"),
+        ("4", "retire", "retired"),
+    ]
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0003")
+        for version, action, after in moves:
+            row = {"at": utc_now(), "version": version, "action": action, "after": after}
+            connection.execute(
+                sa.insert(AuditRow).values(surface="music", actor="a", before="", verdicts=[], reason="", **row)
+            )
+        command.upgrade(config, "head")
+    with database.session() as session:
+        rows = session.query(StandingRow).order_by(StandingRow.alias)
+        assert [(row.surface, row.alias, row.version) for row in rows] == [
+            ("music", "champion", "2"),
+            ("music", "shadow", None),
+        ]
 
 
 def test_a_schema_of_a_newer_version_is_refused(settings: Settings, home: Home, database: Database) -> None:

@@ -173,3 +173,12 @@ def test_a_damaged_pointer_is_named(home: Home) -> None:
     (home.offline / "current.json").write_text("")
     with pytest.raises(BadInput, match=r"current\.json: found a damaged file"):
         current_snapshot_id(home)
+
+
+def test_a_home_that_may_only_be_read_is_named(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    with home.writing("test"):
+        pass
+    home.require_writable()
+    monkeypatch.setattr("contracts.home.writable", lambda _: False)  # root, who runs these tests, may write anywhere
+    with pytest.raises(BadInput, match=r"may not write to .no permission to make files there"):
+        home.require_writable()

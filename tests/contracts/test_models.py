@@ -21,10 +21,11 @@ from training.models import MODELS
 from training.packages import load_package, write_package
 from training.protocols import HeldOut
 from training.recommender import Catalogue, EpochReport, FitReport, Recommender, TwoTower
+from training.steady import steady_user_vectors
 
 OPTIONS: dict[str, Any] = {
     "dimension": 16,
-    "batch_size": 128,
+    "batch_size": 64,
     "learning_rate": 0.02,
     "max_epochs": 15,
     "video_dimension": 16,
@@ -171,6 +172,14 @@ def test_batch_equals_single(model: Recommender, frame: TrainingFrame) -> None:
     together = model.score(batch(frame, rows))
     alone = torch.cat([model.score(batch(frame, [row])) for row in rows])
     assert torch.allclose(together, alone, atol=1e-5)
+
+
+def test_user_vectors_have_the_same_bits_whoever_else_is_asked(model: Recommender, frame: TrainingFrame) -> None:
+    if isinstance(model, TwoTower):
+        rows = [3, 50, 3, 95, 7, 8, 9, 10, 11, 12]
+        alone = torch.cat([steady_user_vectors(model, batch(frame, [row])) for row in rows])
+        assert torch.equal(steady_user_vectors(model, batch(frame, rows)), alone)
+        assert torch.allclose(alone, model.user_vectors(batch(frame, rows)), atol=1e-5)
 
 
 def test_width_of_the_padding_does_not_matter(model: Recommender, frame: TrainingFrame) -> None:

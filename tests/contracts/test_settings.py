@@ -26,6 +26,19 @@ def test_a_value_out_of_range_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
         load_settings()
 
 
+def test_surfaces_are_named_or_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings().surfaces == ("video-feed", "background-music", "music")
+    monkeypatch.setenv("BACKBEAT_SERVE_SURFACES", "music, video-feed")
+    assert load_settings().surfaces == ("video-feed", "music")
+
+
+@pytest.mark.parametrize("names", ["", "music,", "radio", "music;video-feed"])
+def test_a_surface_that_there_is_not_is_refused(names: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BACKBEAT_SERVE_SURFACES", names)
+    with pytest.raises(BadInput, match=r"BACKBEAT_SERVE_SURFACES.*some of video-feed, background-music, music"):
+        load_settings()
+
+
 def test_secrets_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BACKBEAT_DATABASE_URL", "postgresql+psycopg://me:sesame@127.0.0.1/x")
     assert "sesame" not in repr(load_settings())

@@ -37,6 +37,17 @@ def test_an_id_stands_once() -> None:
         Vocabulary(["a", "b", "a"])
 
 
+def test_more_ids_than_are_taken_at_once(tmp_path: Path) -> None:
+    ids = [f"v{number}" for number in range(10_001)]
+    Vocabulary(ids).save(tmp_path / "v.parquet")
+    loaded = Vocabulary.load(tmp_path / "v.parquet")
+    assert loaded == Vocabulary(ids)
+    assert loaded.digest == Vocabulary(ids).digest
+    assert loaded.rows([*reversed(ids), "zz"]).tolist() == [*range(10_000, -1, -1), UNKNOWN]
+    with pytest.raises(BadInput, match=r"10,002 ids.*'v7' more than once"):
+        Vocabulary([*ids, "v7"])
+
+
 def test_it_reloads_equal(tmp_path: Path) -> None:
     vocabulary = Vocabulary(["é", "b c", "0"])
     vocabulary.save(tmp_path / "v.parquet")
