@@ -38,9 +38,6 @@ __all__ = [
     "common_vocabularies",
     "frame_of_tables",
     "load_all_events",
-    "load_all_pairs",
-    "load_test_events",
-    "load_test_pairs",
     "load_training_frame",
     "load_unjudged_frame",
 ]
@@ -95,6 +92,13 @@ class TrainingFrame:
     """``[N]`` the title of each item, None where it has none; None where there are no titles, or nobody asked."""
     context_specs: dict[str, EmbeddingSpec] = field(default_factory=dict)
     """Name of the embeddings → what made the vectors that ``contexts`` are made of."""
+    validation_candidates: npt.NDArray[np.int64] | None = None
+    """Distinct item rows that validation pairs are ranked among, where those are not all."""
+    negative_candidates: npt.NDArray[np.int64] | None = None
+    """Distinct item rows that negatives are drawn from, ascending, with all of the training pairs; all rows if None."""
+    context_texts: tuple[str | None, ...] | None = None
+    """``[E]`` the title of the video of each row of ``contexts``, None where it has none; None where requests bring no
+    videos, or none has a title."""
 
     def require(
         self,
@@ -190,8 +194,9 @@ def load_unjudged_frame(
     content = content_of(lookup, item_ids, specs)
     if "music_content" in service.families:
         content |= facts_of_music(lookup, item_ids, np.unique(train.pairs[:, 1]))
-    contexts, brought = Contexts(), {}
+    contexts, brought, said = Contexts(), {}, None
     if ranking.context == "video":
+        said = titles_of(home, snapshot, "video", Vocabulary(occasions.ids.to_numpy(zero_copy_only=False)))
         brought = {name: spec for name, spec in specs_of(snapshot, "video").items() if spec.view in views}
         contexts = contexts_of_videos(lookup, occasions, brought)
     elif ranking.context == "posts":
@@ -215,6 +220,7 @@ def load_unjudged_frame(
         networks=networks_of_users(lookup, users, (view for view in views if view.startswith(NETWORK_VIEWS))),
         texts=titles_of(home, snapshot, ranking.items, items) if service.texts else None,
         context_specs={spec.name: spec for spec in brought.values()},
+        context_texts=said,
     )
 
 
@@ -295,23 +301,11 @@ def common_vocabularies(home: Home, *snapshots: Snapshot, entity: str = "video")
     return users, items
 
 
-def load_test_pairs(home: Home, frame: TrainingFrame) -> Pairs:
-    """The test split, ``[k, 2]`` user row and item row, by the rules of the frame's other parts."""
-    return load_test_events(home, frame).pairs
-
-
-def load_test_events(home: Home, frame: TrainingFrame) -> Events:
-    """The test split with the rows of its contexts in ``frame.contexts``."""
-    return load_all_events(home, frame).parts(frame.snapshot.split)[2]
-
-
-def load_all_pairs(home: Home, frame: TrainingFrame) -> Pairs:
-    """Training, validation and test in order of arrival, ``[k, 2]``, for protocols that split anew."""
-    return load_all_events(home, frame).pairs
-
-
 def load_all_events(home: Home, frame: TrainingFrame) -> Events:
-    """The same with the rows of their contexts in ``frame.contexts``, and when they happened."""
+    """Training, validation and test in order of arrival, with the rows of their contexts in ``frame.contexts``.
+
+    The one way to the test split, which a frame does not hold.
+    """
     return events_of(home, frame.snapshot, ranking_of(frame.feature_service), frame.users, frame.items)
 
 

@@ -4,40 +4,33 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from contracts.clock import to_utc
-from contracts.console import progress
 from contracts.current import current_snapshot_id
 from contracts.database import Database
 from contracts.errors import NotFound
 from contracts.home import Home
 from contracts.job_run import JobRun, new_job
-from contracts.jobs import RESUMABLE, JobState, describe_job, find_job, list_jobs, queue_job, snapshots_done, state_of
+from contracts.jobs import RESUMABLE, JobState, describe_job, find_job, list_jobs, snapshots_done, state_of
+from contracts.materializing import MATERIALIZE, materialization_parameters, order_materialization
 from contracts.platform import JobRow
 from contracts.reports import past_reports, require_passed
 from contracts.settings import Settings
 from contracts.snapshot import Snapshot
-from feature_repo.materialization.check import changed_rows
-from feature_repo.materialization.memory import chunk_bytes_below
-from feature_repo.materialization.online import OnlineView
-from feature_repo.materialization.run import spans_of, whole_spans
-from feature_repo.materialization.sources import largest, sources_of
+from feature_repo.materialization.rehearsal import count_changes
+from feature_repo.materialization.run import spans_of
+from feature_repo.materialization.sources import sources_of
 from feature_repo.materialization.worker import attempt
 from feature_repo.offline import current_snapshot, read_snapshot
 from feature_repo.store import applied_definitions, require_applied, servers_answer
-from feature_repo.stores.plan import plan, read_chunks
 
 if TYPE_CHECKING:
     from feast import FeatureStore
 
 __all__ = [
-    "JOB_KIND",
     "dry_run",
     "materialize",
     "materialized_snapshot",
     "queue_materialization",
 ]
-
-JOB_KIND = "materialize"
 
 
 def materialize(
@@ -78,7 +71,7 @@ def materialize(
     database = Database(settings, home)
     try:
         snapshot, store, names = _ready(settings, home, database, views)
-        parameters = _parameters(force, until, memory, seed)
+        parameters = materialization_parameters(force, until, memory, seed)
         unfinished = None if force else _unfinished(database, snapshot, names, parameters)
         if unfinished is None and not force:
             with servers_answer():
@@ -90,7 +83,7 @@ def materialize(
             # A cap that was too small, say, is not what the work fails on for ever.
             run = JobRun(database, unfinished.id, {"memory": memory, "seed": seed})
         else:
-            run = new_job(database, JOB_KIND, snapshot.id, names, parameters)
+            run = new_job(database, MATERIALIZE, snapshot.id, names, parameters)
         return _work(settings, home, database, run)
     finally:
         database.close()
@@ -113,7 +106,9 @@ def queue_materialization(
     database = Database(settings, home)
     try:
         snapshot, _, names = _ready(settings, home, database, views)
-        job_id = queue_job(database, JOB_KIND, snapshot.id, names, _parameters(force, until, memory, seed))
+        job_id = order_materialization(
+            database, snapshot.id, names, materialization_parameters(force, until, memory, seed)
+        )
         told = describe_job(find_job(database, job_id))
         return {"snapshot": snapshot.id, "outcome": "queued", "views": names, "job": told}
     finally:
@@ -137,18 +132,7 @@ def dry_run(
     database = Database(settings, home)
     try:
         snapshot, store, names = _ready(settings, home, database, views)
-        with servers_answer():
-            missing = [] if force else spans_of(database, store, snapshot.id, names, until)
-            spans = whole_spans(store, names, until) if force else missing
-            size = chunk_bytes_below(memory, *largest(span.source for span in spans))
-            would = {name: {"rows": 0, "change": 0} for name in names}
-            with progress("comparing feature views", len(spans)) as advance:
-                for span in spans:
-                    source, online = span.source, OnlineView(store, span.source)
-                    planned = plan(source.path, source.key, span.start, span.end, size)
-                    change = sum(changed_rows(source, online, rows, span.end) for _, rows in read_chunks(planned))
-                    would[source.name] = {"rows": len(planned.rows), "change": change}
-                    advance(note=source.name)
+        would = count_changes(database, store, snapshot.id, names, force, until, memory)
         return {"snapshot": snapshot.id, "outcome": "dry run", "views": names, "would": would}
     finally:
         database.close()
@@ -167,7 +151,7 @@ def materialized_snapshot(database: Database, home: Home, trained: str) -> str |
         home: Where the snapshots are.
         trained: Id of the snapshot the model was trained on.
     """
-    done = snapshots_done(database, JOB_KIND)
+    done = snapshots_done(database, MATERIALIZE)
     current = current_snapshot_id(home)
     dataset = _dataset(home, trained)
     refused = None
@@ -197,14 +181,9 @@ def _ready(
         return snapshot, store, [source.name for source in sources_of(store, views)]
 
 
-def _parameters(force: bool, until: datetime | None, memory: int | None, seed: int) -> dict[str, Any]:
-    told = None if until is None else to_utc(until).isoformat()
-    return {"force": force, "until": told, "memory": memory, "seed": seed}
-
-
 def _unfinished(database: Database, snapshot: Snapshot, views: list[str], parameters: dict[str, Any]) -> JobRow | None:
     """The newest job that was begun on the snapshot, where it is the same work and has not ended."""
-    begun = (row for row in list_jobs(database, JOB_KIND, snapshot.id) if state_of(row) is not JobState.QUEUED)
+    begun = (row for row in list_jobs(database, MATERIALIZE, snapshot.id) if state_of(row) is not JobState.QUEUED)
     row = next(begun, None)
     if row is None or state_of(row) not in RESUMABLE:
         return None
@@ -214,12 +193,12 @@ def _unfinished(database: Database, snapshot: Snapshot, views: list[str], parame
 
 def _was_done(database: Database, snapshot: Snapshot, views: list[str]) -> bool:
     """Whether some job on the snapshot says that these views are served; else an empty one has to say so."""
-    done = list_jobs(database, JOB_KIND, snapshot.id, JobState.DONE)
+    done = list_jobs(database, MATERIALIZE, snapshot.id, JobState.DONE)
     return any(row.detail.get("complete", True) or set(row.subjects) >= set(views) for row in done)
 
 
 def _work(settings: Settings, home: Home, database: Database, run: JobRun) -> dict[str, Any]:
-    attempt(settings, home, database, run, JOB_KIND)
+    attempt(settings, home, database, run, MATERIALIZE)
     outcome = "materialized" if run.state is JobState.DONE else str(run.state)
     facts = {"views": run.subjects, "definitions": run.checkpoint.get("definitions")}
     told = describe_job(find_job(database, run.id))

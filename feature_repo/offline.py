@@ -19,7 +19,7 @@ from contracts.current import current_snapshot_id, make_current
 from contracts.errors import BadInput, NotFound
 from contracts.files import directory_written_whole
 from contracts.home import Home
-from contracts.snapshot import Snapshot, TableInfo, table_path
+from contracts.snapshot import SNAPSHOT_MANIFEST, Snapshot, TableInfo, table_path
 from contracts.tables import check_table
 from feature_repo.raw_tables import RawTables
 
@@ -37,7 +37,6 @@ __all__ = [
     "write_snapshot",
 ]
 
-_MANIFEST = "snapshot.json"
 _GROUP_ROWS = 65_536  # whoever reads in chunks holds at least one group
 
 
@@ -70,7 +69,7 @@ def store_snapshot(home: Home, raw: RawTables) -> tuple[Snapshot, bool]:
     with directory_written_whole(directory) as scratch:
         for name, table in raw.tables.items():
             pq.write_table(table, scratch / f"{name}.parquet", compression="zstd", row_group_size=_GROUP_ROWS)
-        (scratch / _MANIFEST).write_text(snapshot.model_dump_json(indent=2), encoding="utf-8")
+        (scratch / SNAPSHOT_MANIFEST).write_text(snapshot.model_dump_json(indent=2), encoding="utf-8")
     return snapshot, True
 
 
@@ -125,7 +124,9 @@ def manifest_of(data: bytes) -> Snapshot:
 
 
 def _is_whole(directory: Path, raw: RawTables) -> bool:
-    return all((directory / name).is_file() for name in (_MANIFEST, *(f"{table}.parquet" for table in raw.tables)))
+    return all(
+        (directory / name).is_file() for name in (SNAPSHOT_MANIFEST, *(f"{table}.parquet" for table in raw.tables))
+    )
 
 
 def current_snapshot(home: Home) -> Snapshot:
@@ -153,7 +154,7 @@ def read_snapshot(home: Home, snapshot_id: str) -> Snapshot:
         NotFound: There is none of that id.
         BadInput: Its manifest is damaged, or was changed since it was written.
     """
-    path = snapshot_directory(home, snapshot_id) / _MANIFEST
+    path = snapshot_directory(home, snapshot_id) / SNAPSHOT_MANIFEST
     if not path.is_file():
         raise NotFound(
             f"snapshot {snapshot_id}",
@@ -182,7 +183,7 @@ def newest_snapshot_of(home: Home, dataset: str) -> Snapshot:
         NotFound: No snapshot has that data set.
     """
     current = current_snapshot_id(home)
-    found = [read_snapshot(home, path.parent.name) for path in home.offline.glob(f"*/{_MANIFEST}")]
+    found = [read_snapshot(home, path.parent.name) for path in home.offline.glob(f"*/{SNAPSHOT_MANIFEST}")]
     own = [snapshot for snapshot in found if snapshot.dataset == dataset]
     if not own:
         raise NotFound(

@@ -4,7 +4,7 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -83,9 +83,24 @@ class OnlineFeatures:
             NotFound: Nothing of the model's data set is materialized.
             ServiceUnavailable: A server of the production profile does not answer.
         """
+        return self.histories("user_history:video_ids", user_ids)
+
+    def histories(self, reference: str, user_ids: Sequence[str]) -> list[list[str]]:
+        """Ids of the last 50 items that each user chose, oldest first; an empty list for a user never seen.
+
+        Args:
+            reference: Feature that holds them, ``<view>:<feature>``, as
+                :attr:`feature_repo.services.Ranking.history` names it.
+            user_ids: One or more users; all are read in one round trip.
+
+        Raises:
+            NotFound: There is no such view, or nothing of the model's data set is materialized.
+            ServiceUnavailable: A server of the production profile does not answer.
+        """
         if not len(user_ids):
             return []
-        histories = _stored(self._open(), "user_history", user_ids, None, ["video_ids"])["video_ids"]
+        view, feature = reference.split(":")
+        histories = _stored(self._open(), view, user_ids, None, [feature])[feature]
         return [history.as_py() or [] for history in histories]
 
     def read(self, view: str, ids: Sequence[str], moment: datetime | None = None) -> pa.Table:
@@ -108,20 +123,7 @@ class OnlineFeatures:
             BadInput: The moment is naive.
             ServiceUnavailable: A server of the production profile does not answer.
         """
-        return self._read(self._open(), view, ids, _aware(moment))
-
-    def _read(self, opened: _Opened, view: str, ids: Sequence[str], moment: datetime) -> pa.Table:
-        computed = opened.moments.get(view)
-        if computed is None:
-            return _stored(opened, view, ids, moment)
-        state: dict[str, pa.Array] = {}
-        for source in dict.fromkeys(computed.state.values()):
-            wanted = [feature for feature, owner in computed.state.items() if owner == source]
-            rows = _stored(opened, source, ids, moment, wanted)
-            state |= {feature: rows[feature].combine_chunks() for feature in wanted}
-        values = computed.value(state, np.full(len(ids), microseconds(moment)))
-        columns = {name: values[name].cast(TYPES[kind]) for name, kind in computed.features.items()}
-        return pa.table({computed.key: pa.array(ids, pa.string()), **columns})
+        return _Reading(self._open(), ids, _aware(moment)).table(view)
 
     def matrix(
         self, view: str, ids: Sequence[str], moment: datetime | None = None
@@ -141,20 +143,28 @@ class OnlineFeatures:
             BadInput: The view has no vectors, or the moment is naive.
             ServiceUnavailable: A server of the production profile does not answer.
         """
-        moment = _aware(moment)
+        return _Reading(self._open(), ids, _aware(moment)).matrix(view)
+
+    def matrices(
+        self, views: Collection[str], ids: Sequence[str], moment: datetime | None = None
+    ) -> dict[str, tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]]:
+        """:meth:`matrix` of several views, all of one snapshot; what two of them are made from is read once.
+
+        Args:
+            views: Names of views with a feature ``vector``; those that the snapshot does not have are left out.
+            ids: Entities, ``[n]``; they may repeat.
+            moment: As in :meth:`read`.
+
+        Raises:
+            NotFound: Nothing of the model's data set is materialized.
+            BadInput: A view has no vectors, or the moment is naive.
+            ServiceUnavailable: A server of the production profile does not answer.
+        """
         opened = self._open()
-        width = self._width(opened, view)
-        if view not in opened.moments:
-            with servers_answer(), _tables_there(opened.snapshot):
-                found: tuple[Any, Any] = opened.store.read_matrix(
-                    opened.config, opened.views[view], ids, "vector", width, now=moment
-                )
-            return found
-        vectors = self._read(opened, view, ids, moment)["vector"].combine_chunks()
-        present = np.asarray(vectors.is_valid())
-        matrix = np.zeros((len(ids), width), np.float32)
-        matrix[present] = vectors.flatten().to_numpy().reshape(-1, width)
-        return matrix, present
+        reading = _Reading(opened, ids, _aware(moment))
+        # Computed ones first: a view that they are computed from need not be read for itself.
+        there = [*(view for view in views if view in opened.moments), *(view for view in views if view in opened.views)]
+        return {view: reading.matrix(view) for view in there}
 
     def refresh(self) -> bool:
         """Look now which snapshot is materialized, and read that one from here on; what is being read ends as it began.
@@ -184,19 +194,6 @@ class OnlineFeatures:
         """Let go of the connections; the next read opens them again."""
         with self._lock:
             self._opened = None
-
-    def _width(self, opened: _Opened, view: str) -> int:
-        _known(opened, view)
-        computed = opened.moments.get(view)
-        source = opened.views[view if computed is None else computed.state.get("vector", "video_popularity")]
-        if all(field.name != "vector" for field in source.features):
-            raise BadInput(
-                f"view {view!r}",
-                found="no feature 'vector' in it",
-                expected="a view of vectors",
-                next_step="read its features with `read`",
-            )
-        return int(source.tags["width"])
 
     def _open(self) -> _Opened:
         with self._lock:
@@ -253,6 +250,66 @@ class OnlineFeatures:
             next_step="ingest that data set again, then run `backbeat features apply` and "
             "`backbeat features materialize`",
         )
+
+
+class _Reading:
+    """Reads about the same entities at one moment, from one snapshot; the same features of a view are fetched once."""
+
+    def __init__(self, opened: _Opened, ids: Sequence[str], moment: datetime) -> None:
+        self._opened = opened
+        self._ids = ids
+        self._moment = moment
+        self._fetched: dict[tuple[str, ...], pa.Table] = {}
+
+    def table(self, view: str) -> pa.Table:
+        """The features of a view, as :meth:`OnlineFeatures.read` gives them."""
+        computed = self._opened.moments.get(view)
+        if computed is None:
+            return _stored(self._opened, view, self._ids, self._moment)
+        state: dict[str, pa.Array] = {}
+        for source in dict.fromkeys(computed.state.values()):
+            wanted = [feature for feature, owner in computed.state.items() if owner == source]
+            rows = self._of(source, wanted)
+            state |= {feature: rows[feature].combine_chunks() for feature in wanted}
+        values = computed.value(state, np.full(len(self._ids), microseconds(self._moment)))
+        columns = {name: values[name].cast(TYPES[kind]) for name, kind in computed.features.items()}
+        return pa.table({computed.key: pa.array(self._ids, pa.string()), **columns})
+
+    def matrix(self, view: str) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+        """The vectors of a view, as :meth:`OnlineFeatures.matrix` gives them."""
+        opened, width = self._opened, self._width(view)
+        rows = self.table(view) if view in opened.moments else self._fetched.get((view, "vector"))
+        if rows is None:
+            with servers_answer(), _tables_there(opened.snapshot):
+                found: tuple[Any, Any] = opened.store.read_matrix(
+                    opened.config, opened.views[view], self._ids, "vector", width, now=self._moment
+                )
+            return found
+        vectors = rows["vector"].combine_chunks()
+        present = np.asarray(vectors.is_valid())
+        matrix = np.zeros((len(self._ids), width), np.float32)
+        matrix[present] = vectors.flatten().to_numpy().reshape(-1, width)
+        return matrix, present
+
+    def _of(self, view: str, features: Sequence[str]) -> pa.Table:
+        key = (view, *features)
+        if key not in self._fetched:
+            self._fetched[key] = _stored(self._opened, view, self._ids, self._moment, features)
+        return self._fetched[key]
+
+    def _width(self, view: str) -> int:
+        opened = self._opened
+        _known(opened, view)
+        computed = opened.moments.get(view)
+        source = opened.views[view if computed is None else computed.state.get("vector", "video_popularity")]
+        if all(field.name != "vector" for field in source.features):
+            raise BadInput(
+                f"view {view!r}",
+                found="no feature 'vector' in it",
+                expected="a view of vectors",
+                next_step="read its features with `read`",
+            )
+        return int(source.tags["width"])
 
 
 def _stored(

@@ -120,8 +120,10 @@ def _bgm(*families: str) -> Service:
 
 SERVICES = {
     "interactions_v1": Service(_EVENTS, ("interactions",)),
-    "vbpr_v1": Service((*_EVENTS, "video"), ("interactions",)),
-    "m3csr_v1": Service((*_EVENTS, "user_two_hop", "video_clusters", "video", "video_trend"), ("interactions",)),
+    "vbpr_v1": Service((*_EVENTS, "video"), ("interactions",), needs=("video",)),
+    "m3csr_v1": Service(
+        (*_EVENTS, "user_two_hop", "video_clusters", "video", "video_trend"), ("interactions",), needs=("video",)
+    ),
     "iris_v1": Service(("user_history", "video_profile", "video"), ("interactions",), get_args(Modality)),
     "mmm_v1": Service(
         ("user_history", "user_listens", "user_network", "video_clusters", "video"),

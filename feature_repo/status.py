@@ -8,6 +8,7 @@ from contracts.database import Database
 from contracts.files import file_stamp
 from contracts.home import Home
 from contracts.jobs import RESUMABLE, JobState, list_jobs, state_of
+from contracts.materializing import MATERIALIZE
 from contracts.platform import JobRow, OnlineViewRow
 from contracts.reports import latest_report
 from contracts.settings import Settings
@@ -16,7 +17,7 @@ from feature_repo.definitions import definitions_digest
 from feature_repo.materialization.repeats import tell_jobs
 from feature_repo.materialization.sources import newest
 from feature_repo.materialization.watermarks import files_written, online_views
-from feature_repo.materialize import JOB_KIND, materialized_snapshot
+from feature_repo.materialize import materialized_snapshot
 from feature_repo.offline import current_snapshot
 from feature_repo.store import is_applied
 from feature_repo.views.catalogue import View, views_of
@@ -49,7 +50,7 @@ def feature_status(settings: Settings, home: Home) -> dict[str, Any]:
     database = Database(settings, home)
     try:
         report = latest_report(database, snapshot.id)
-        jobs = list_jobs(database, JOB_KIND, snapshot.id)
+        jobs = list_jobs(database, MATERIALIZE, snapshot.id)
         served = materialized_snapshot(database, home, snapshot.id)
         online = online_views(database, snapshot.id)
         views = _views(home, snapshot, online, files_written(database, online), jobs)

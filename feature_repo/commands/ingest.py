@@ -35,6 +35,7 @@ def ingest_movielens(
     path: Annotated[Path, typer.Argument(help="Directory with train_df.csv, cold_*_df.csv, item_df.csv, movies*.dat.")],
     name: Annotated[str | None, typer.Option(help="Name of the data set (default: the directory's).")] = None,
     text: Annotated[bool, typer.Option(help="Encode the plots with Sentence-BERT; takes a minute or two.")] = True,
+    facts: Annotated[bool, typer.Option("--facts", help="Also vectors of genres, rating and year.")] = False,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -44,7 +45,7 @@ def ingest_movielens(
     from feature_repo.readers.texts import sentence_encoder
 
     encode = sentence_encoder(load_settings(home=home).device, PLOTS) if text else None
-    _ingest(lambda: read_movielens(path, name, encode), f"backbeat ingest movielens {path}", home, as_json)
+    _ingest(lambda: read_movielens(path, name, encode, facts), f"backbeat ingest movielens {path}", home, as_json)
 
 
 @ingest.command("lastfm")

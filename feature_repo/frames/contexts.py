@@ -1,6 +1,7 @@
 """What requests bring: a video that is to get its music, or what a user had posted before listening."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,7 @@ from feature_repo.frames.events import Occasions
 from feature_repo.frames.lookup import Lookup
 from feature_repo.views.catalogue import spec_suffix
 
-__all__ = ["GLOBAL", "RECENT", "Contexts", "contexts_of_posts", "contexts_of_videos"]
+__all__ = ["GLOBAL", "RECENT", "Contexts", "context_views", "contexts_of_posts", "contexts_of_videos"]
 
 Contexts = dict[str, npt.NDArray[np.float32] | npt.NDArray[np.int64]]
 
@@ -48,10 +49,27 @@ def contexts_of_posts(lookup: Lookup, occasions: Occasions, specs: Mapping[str, 
         specs: Modality → what made the vectors of posts.
     """
     contexts: Contexts = {}
-    for modality, spec in specs.items():  # one by one: answers are as long as there are events
-        views = {GLOBAL: f"user_social_{spec_suffix(spec)}", RECENT: f"user_context_{spec_suffix(spec)}"}
+    for spec in specs.values():  # one by one: answers are as long as there are events
+        views = context_views("posts", [spec])
         asked = [f"{view}:vector" for view in views.values()]
         found = lookup.at("user_id", occasions.ids, occasions.times - 1, asked)
-        for ending, view in views.items():
-            contexts[modality + ending] = matrix_of(found[f"{view}__vector"], spec.width).values
+        for name, view in views.items():
+            contexts[name] = matrix_of(found[f"{view}__vector"], spec.width).values
     return contexts
+
+
+def context_views(brought: Literal["video", "posts"] | None, specs: Iterable[EmbeddingSpec]) -> dict[str, str]:
+    """Context → the feature view whose vectors it is made of, offline and online; none where nothing is brought.
+
+    Args:
+        brought: What a request brings, as :class:`feature_repo.services.Ranking` says.
+        specs: What made the vectors; those of other entities are passed over.
+    """
+    views: dict[str, str] = {}
+    for spec in specs:
+        if brought == "video" and spec.entity == "video":
+            views[spec.modality] = spec.view
+        elif brought == "posts" and spec.entity == "post":
+            views[spec.modality + GLOBAL] = f"user_social_{spec_suffix(spec)}"
+            views[spec.modality + RECENT] = f"user_context_{spec_suffix(spec)}"
+    return views

@@ -14,8 +14,10 @@ from contracts.files import storage_full_in
 from contracts.home import Home
 from contracts.job_run import JobRun
 from contracts.jobs import JobState, describe_job, find_job, list_jobs
+from contracts.materializing import MATERIALIZE, REHEARSE
 from contracts.settings import Settings
 from feature_repo.encoders.encode import run_encoding
+from feature_repo.materialization.rehearsal import run_rehearsal
 from feature_repo.materialization.run import run_materialization
 
 __all__ = ["RUNNERS", "Runner", "attempt", "resume_job", "work"]
@@ -28,7 +30,11 @@ def _run_encoding(settings: Settings, home: Home, database: Database, run: JobRu
     run_encoding(settings, home, database, run)
 
 
-RUNNERS: Final[Mapping[str, Runner]] = {"materialize": run_materialization, "encode": _run_encoding}
+RUNNERS: Final[Mapping[str, Runner]] = {
+    MATERIALIZE: run_materialization,
+    REHEARSE: run_rehearsal,
+    "encode": _run_encoding,
+}
 """Kind of job → what does it, once it has been entered."""
 
 _POLL_S = 1.0

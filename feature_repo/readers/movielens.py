@@ -1,8 +1,9 @@
 """Reader of MovieLens 1M with an item cold-start split and plot texts."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ from contracts.errors import BadInput
 from contracts.tables import EMBEDDING_PREFIX, INTERACTIONS, USERS, VIDEOS, embedding_schema
 from feature_repo.raw_tables import RawTables, numbered_ids, table_of, vector_lists
 from feature_repo.readers.dat import read_dat, read_lines, require_files, require_numbers
+from feature_repo.readers.film_facts import FilmFacts, facts_of_films
 from feature_repo.readers.nominal import NOMINAL_SPLIT, day_of_part, seconds_of_day
 from feature_repo.readers.texts import EncodeTexts
 from feature_repo.readers.titles import Film, match_titles
@@ -20,15 +22,16 @@ __all__ = ["PLOTS", "read_movielens"]
 
 _PARTS = ("train_df.csv", "cold_vali_df.csv", "cold_test_df.csv")
 _ITEMS, _MOVIES, _PLOTS = "item_df.csv", "movies.dat", "movies_extrainfos.dat"
-_TITLE, _YEAR, _PLOT, _FIELDS = 1, 2, -2, 11
-_NO_PLOT = "N/A"
+_TITLE, _YEAR, _RATING, _GENRES, _PLOT, _FIELDS = 1, 2, 3, 5, -2, 11
+_NOTHING = "N/A"
+_YEAR_OF_TITLE = re.compile(r"\((\d{4})\)\s*$")
 
 PLOTS = "plot; title and genres where there is none"
 """Which text of a film is encoded."""
 
 
 def read_movielens(
-    path: Path, dataset: str | None = None, encode: EncodeTexts | None = None
+    path: Path, dataset: str | None = None, encode: EncodeTexts | None = None, facts: bool = False
 ) -> tuple[RawTables, dict[str, Any]]:
     """Read the directory.
 
@@ -42,6 +45,7 @@ def read_movielens(
             ``item_df.csv`` (``iid,title,genres``), ``movies.dat`` and ``movies_extrainfos.dat``.
         dataset: Name to give the data; the directory's name if None.
         encode: Makes vectors of the texts; without it there are none.
+        facts: Whether there are also vectors of genres, rating and year, as ``textual_handcrafted``.
 
     Returns:
         The tables, and how many films were matched by each rule and have a plot.
@@ -78,10 +82,14 @@ def read_movielens(
             weight=pa.repeat(pa.scalar(1.0, pa.float32()), len(user)),
         ),
     }
-    texts, facts = _texts(path, items)
-    specs = {}
+    films, counts = _films(path, items)
+    made = []
     if encode is not None:
-        rows, matrix, spec = encode(videos.to_pylist(), [texts[number] for number in range(len(videos))])
+        made.append(encode(videos.to_pylist(), [film.text for film in films]))
+    if facts:
+        made.append((np.arange(len(films)), *facts_of_films([film.facts for film in films])))
+    specs = {}
+    for rows, matrix, spec in made:
         specs[spec.name] = spec
         tables[EMBEDDING_PREFIX + spec.name] = table_of(
             embedding_schema(),
@@ -89,7 +97,8 @@ def read_movielens(
             video_id=videos.take(pa.array(rows)),
             vector=vector_lists(matrix),
         )
-    return RawTables(tables, specs, NOMINAL_SPLIT, dataset or path.resolve().name, f"movielens {path.resolve()}"), facts
+    source = f"movielens {path.resolve()}"
+    return RawTables(tables, specs, NOMINAL_SPLIT, dataset or path.resolve().name, source), counts
 
 
 def _read_items(file: Path) -> pa.Table:
@@ -118,8 +127,14 @@ def _refuse_misfits(path: Path, parts: Sequence[pa.Table], items: npt.NDArray[np
         seen = np.concatenate([seen, np.unique(item)])
 
 
-def _texts(path: Path, items: pa.Table) -> tuple[dict[int, str], dict[str, Any]]:
-    """Each film's text, by its number, and how they were found."""
+class _Film(NamedTuple):
+    text: str
+    """What is encoded of it."""
+    facts: FilmFacts
+
+
+def _films(path: Path, items: pa.Table) -> tuple[list[_Film], dict[str, Any]]:
+    """What is known of each film, in order of its number, and how it was found."""
     extras = {row[0]: row for row in read_lines(path / _PLOTS, _FIELDS)}
     films = {
         number: Film(title, _other_name(extras[number]) if number in extras else None)
@@ -127,14 +142,23 @@ def _texts(path: Path, items: pa.Table) -> tuple[dict[int, str], dict[str, Any]]
     }
     rows = {str(row["iid"]): row for row in items.to_pylist()}
     matched, counts = match_titles({number: Film(row["title"]) for number, row in rows.items()}, films)
-    plots = {
-        number: extras[other][_PLOT].strip()
-        for number, other in matched.items()
-        if other in extras and extras[other][_PLOT].strip() not in ("", _NO_PLOT)
-    }
-    texts = {int(number): plots.get(number) or _title_and_genres(row) for number, row in rows.items()}
-    facts = {"films": len(rows), "joined": len(matched), "plots": len(plots), "joined by": counts}
-    return texts, facts
+    found = {number: extras[other] for number, other in matched.items() if other in extras}
+    plots = {number: plot for number, extra in found.items() if (plot := extra[_PLOT].strip()) not in ("", _NOTHING)}
+    known = [
+        _Film(plots.get(number) or _title_and_genres(rows[number]), _facts_of(rows[number], found.get(number)))
+        for number in map(str, range(len(rows)))
+    ]
+    return known, {"films": len(rows), "joined": len(matched), "plots": len(plots), "joined by": counts}
+
+
+def _facts_of(row: dict[str, str], extra: Sequence[str] | None) -> FilmFacts:
+    """Genres of both files; the rating is only in one, the year of the title in all."""
+    genres = {*row["genres"].split("|"), *(extra[_GENRES].split(", ") if extra else ())} - {"", _NOTHING}
+    year = _YEAR_OF_TITLE.search(row["title"])
+    rating = extra[_RATING].strip() if extra else ""
+    return FilmFacts(
+        frozenset(genres), None if rating in ("", _NOTHING) else rating, int(year.group(1)) if year else None
+    )
 
 
 def _other_name(row: Sequence[str]) -> tuple[str, int] | None:

@@ -10,14 +10,16 @@ from feature_repo.simulator.moods import Moods
 from feature_repo.simulator.music import Music
 from feature_repo.simulator.tastes import CONTENT, HIDDEN, STYLE, TOPICS, People, bridge, topics
 
-__all__ = ["EARLIEST_DAYS", "SHOWN", "Catalogue", "accompany", "publish"]
+__all__ = ["EARLIEST_DAYS", "MUSIC_SHARPNESS", "SHOWN", "Catalogue", "accompany", "publish", "suits", "wanted_of"]
 
 EARLIEST_DAYS = 60
 """The oldest video was published so many days before the period."""
 SHOWN = 32
 """Videos, or pieces of music, between which a user chooses at a time."""
 _OWN_TOPIC = 0.7
-_MUSIC_OFFERED, _MUSIC_SHARPNESS = 48, 7.0
+_MUSIC_OFFERED = 48
+MUSIC_SHARPNESS = 7.0
+"""How much own taste and what fits the video decide which music it gets, in log odds per unit."""
 
 
 @dataclass(frozen=True)
@@ -82,19 +84,19 @@ def accompany(
     The author is offered 48 pieces by popularity and weighs own taste against what fits the video; how much of each
     differs between authors. A fitting mood and a language they know count too.
     """
-    wanted = np.hstack([unit(catalogue.factors[:, :CONTENT] @ bridge()), catalogue.mood])
+    wanted = wanted_of(catalogue)
     chosen = np.empty(len(catalogue), np.int64)
     for part in blocks(len(catalogue)):
         offered = music.shelf.offer(rng, catalogue.published[part], _MUSIC_OFFERED)
-        chosen[part] = choose(rng, offered, _suits(people, music, catalogue.author[part], wanted[part], offered))
+        chosen[part] = choose(rng, offered, suits(people, music, catalogue.author[part], wanted[part], offered))
     for piece in np.flatnonzero(np.bincount(chosen, minlength=len(music)) < least_per_music):
         # A threshold keeps only music in use: where chance left a piece unused, those whom it suits best take it.
         taken = np.bincount(chosen, minlength=len(music))
         able = np.flatnonzero((taken[chosen] > least_per_music) & (catalogue.published >= music.published[piece]))
         asked = rng.choice(able, size=min(len(able), 4096), replace=False)
         offered = np.full((len(asked), 1), piece)
-        suits = _suits(people, music, catalogue.author[asked], wanted[asked], offered)[:, 0]
-        for video in asked[np.argsort(-suits)]:
+        suitable = suits(people, music, catalogue.author[asked], wanted[asked], offered)[:, 0]
+        for video in asked[np.argsort(-suitable)]:
             if taken[piece] >= least_per_music:
                 break
             if taken[chosen[video]] > least_per_music:
@@ -104,7 +106,12 @@ def accompany(
     return chosen
 
 
-def _suits(people: People, music: Music, authors: Rows, wanted: Floats, offered: Rows) -> Floats:
+def wanted_of(catalogue: Catalogue) -> Floats:
+    """What music fits each video, ``[N, 8]``: the style that goes with its content, then its mood."""
+    return np.hstack([unit(catalogue.factors[:, :CONTENT] @ bridge()), catalogue.mood])
+
+
+def suits(people: People, music: Music, authors: Rows, wanted: Floats, offered: Rows) -> Floats:
     """How much each offered piece ``[n, k]`` suits author and video; ``[n, k]``."""
     style = music.style[offered]
     own = np.einsum("nks,ns->nk", style, people.style[authors])
@@ -112,4 +119,4 @@ def _suits(people: People, music: Music, authors: Rows, wanted: Floats, offered:
     apart = ((music.mood[offered] - wanted[:, None, STYLE:]) ** 2).sum(axis=2)
     known = (music.language[offered][:, :, None] == people.languages[authors][:, None, :]) @ np.array([1.0, 0.5])
     care = people.fit[authors][:, None]
-    return np.asarray(_MUSIC_SHARPNESS * ((1 - care) * own + care * fits) - 0.5 * apart + known, np.float32)
+    return np.asarray(MUSIC_SHARPNESS * ((1 - care) * own + care * fits) - 0.5 * apart + known, np.float32)

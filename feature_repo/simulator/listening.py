@@ -12,9 +12,11 @@ from feature_repo.simulator.posting import Posts
 from feature_repo.simulator.tastes import People
 from feature_repo.simulator.watching import Acts
 
-__all__ = ["listen"]
+__all__ = ["SHARPNESS", "listen", "wanted"]
 
-_SHARPNESS, _MOOD, _LANGUAGE = 4.0, 1.2, 0.8
+SHARPNESS = 4.0
+"""How much the agreement of taste and music decides what is heard, in log odds per unit."""
+_MOOD, _LANGUAGE = 1.2, 0.8
 _AFTER_POST, _HOURS_AFTER = 0.5, 5.0
 _HOUR_US = DAY_US // 24
 
@@ -33,10 +35,10 @@ def listen(
     for part in blocks(plan.listens):
         who = users[part]
         offered = music.shelf.offer(rng, times[part], SHOWN)
-        scores = _wanted(people, music, who, moods.at(who, times[part]), offered)
+        scores = wanted(people, music, who, moods.at(who, times[part]), offered)
         heard[part] = choose(rng, offered, scores)
-        agreement[part] = _wanted(people, music, who, moods.at(who, times[part]), heard[part][:, None])[:, 0]
-    return Acts(users, heard, times, agreement / _SHARPNESS)
+        agreement[part] = wanted(people, music, who, moods.at(who, times[part]), heard[part][:, None])[:, 0]
+    return Acts(users, heard, times, agreement / SHARPNESS)
 
 
 def _sittings(rng: np.random.Generator, people: People, posts: Posts | None, plan: Plan) -> tuple[Rows, Microseconds]:
@@ -52,10 +54,10 @@ def _sittings(rng: np.random.Generator, people: People, posts: Posts | None, pla
     return users, times
 
 
-def _wanted(people: People, music: Music, users: Rows, mood: Floats, offered: Rows) -> Floats:
+def wanted(people: People, music: Music, users: Rows, mood: Floats, offered: Rows) -> Floats:
     """How much users ``[n]`` in a mood ``[n, 2]`` want each offered piece ``[n, k]``; ``[n, k]``."""
     taste = np.einsum("nks,ns->nk", music.style[offered], people.style[users])
     # Music that suits a mood has the same one: the product grows with both, and a weak mood decides little.
     suits = np.einsum("nkm,nm->nk", music.mood[offered], mood * people.swayed[users][:, None])
     known = (music.language[offered][:, :, None] == people.languages[users][:, None, :]) @ np.array([1.0, 0.5])
-    return np.asarray(_SHARPNESS * taste + _MOOD * suits + _LANGUAGE * known, np.float32)
+    return np.asarray(SHARPNESS * taste + _MOOD * suits + _LANGUAGE * known, np.float32)

@@ -1,6 +1,7 @@
 """What is asked of the simulator: sizes, seed, lateness and minima, checked."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
 
 from contracts.errors import BadInput
 
@@ -115,3 +116,17 @@ class Plan:
     def describe(self) -> str:
         """All numbers, for the record of where the tables came from."""
         return " ".join(f"{name}={value}" for name, value in asdict(self).items())
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The plan that :meth:`describe` gives as this text.
+
+        Raises:
+            ValueError: It is none of this version's descriptions.
+            BadInput: As for a plan.
+        """
+        kinds: dict[str, Any] = {field.name: field.type for field in fields(cls)}
+        words = dict(word.split("=", 1) for word in text.split())
+        if words.keys() != kinds.keys():
+            raise ValueError(f"{', '.join(sorted(words))} where {', '.join(sorted(kinds))} are needed")
+        return cls(**{name: kinds[name](value) for name, value in words.items()})

@@ -11,9 +11,11 @@ from feature_repo.simulator.moods import Moods
 from feature_repo.simulator.music import Music
 from feature_repo.simulator.tastes import People, taste_at
 
-__all__ = ["Acts", "follow_up", "watch"]
+__all__ = ["SHARPNESS", "Acts", "Sway", "follow_up", "items_of", "watch", "wishes_of"]
 
-_SHARPNESS, _MUSIC, _MOOD = 8.0, 1.2, 0.3
+SHARPNESS = 8.0
+"""How much the agreement of taste and video decides what is watched, in log odds per unit."""
+_MUSIC, _MOOD = 1.2, 0.3
 _SECOND = 1_000_000
 
 
@@ -42,8 +44,7 @@ def watch(
     days: int, count: int, least_per_user: int,
 ) -> Acts:  # fmt: skip
     """Draw views until there are enough of distinct user-video pairs."""
-    items = np.hstack([_SHARPNESS * catalogue.factors, _MUSIC * music.style[background], _MOOD * catalogue.mood])
-    items = items.astype(np.float32)
+    items = items_of(catalogue, music, background)
     cumulative = np.cumsum(people.activity)
     width = len(catalogue)
     kept, times, agreement = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
@@ -72,28 +73,52 @@ def _watch_once(
     watched, agreement = np.empty(len(viewers), np.int64), np.empty(len(viewers), np.float32)
     for part in blocks(len(viewers)):
         who, when = viewers[part], times[part]
-        progress = ((when - START_US) / (days * DAY_US)).astype(np.float32)
-        wish = np.hstack([taste_at(people, who, progress), people.style[who], moods.at(who, when)])
+        wish = wishes_of(people, moods, who, when, days)
         shown = catalogue.shelf.offer(rng, when, SHOWN)
         scores = np.einsum("esf,ef->es", items[shown], wish)
         watched[part] = choose(rng, shown, scores)
-        agreement[part] = np.einsum("ef,ef->e", items[watched[part]], wish) / _SHARPNESS
+        agreement[part] = np.einsum("ef,ef->e", items[watched[part]], wish) / SHARPNESS
     return watched, agreement
 
 
-def follow_up(rng: np.random.Generator, acts: Acts, usual: float, steepness: float, soonest_s: float) -> Acts:
+def items_of(catalogue: Catalogue, music: Music, background: Rows) -> Floats:
+    """What of each video counts for those who choose, ``[N, 34]``; its product with a wish is what a choice goes by."""
+    items = np.hstack([SHARPNESS * catalogue.factors, _MUSIC * music.style[background], _MOOD * catalogue.mood])
+    return items.astype(np.float32)
+
+
+def wishes_of(people: People, moods: Moods, users: Rows, times: Microseconds, days: int) -> Floats:
+    """What users ``[n]`` wish for at instants ``[n]`` of a period of so many days, ``[n, 34]``."""
+    progress = ((times - START_US) / (days * DAY_US)).astype(np.float32)
+    return np.hstack([taste_at(people, users, progress), people.style[users], moods.at(users, times)])
+
+
+@dataclass(frozen=True)
+class Sway:
+    """How agreement sways a choice between doing something and leaving it."""
+
+    usual: float
+    """Chance where the agreement is average."""
+    steepness: float
+    """How much agreement counts, in log odds per unit."""
+
+    def chance(self, agreement: Floats, average: np.floating | float) -> Floats:
+        """The chance at each agreement, ``[n]``, where the average one is given."""
+        odds = np.log(self.usual / (1 - self.usual)) + self.steepness * (agreement - average)
+        return np.asarray(1 / (1 + np.exp(-odds)))
+
+
+def follow_up(rng: np.random.Generator, acts: Acts, sway: Sway, soonest_s: float) -> Acts:
     """Acts that follow some seconds after others, each at most once, the likelier the better the item agreed.
 
     Args:
         rng: Chance.
         acts: Views, or listens.
-        usual: Share of acts of average agreement that are followed up.
-        steepness: How much agreement counts, in log odds per unit.
+        sway: Share of acts that are followed up, by agreement.
         soonest_s: Least seconds between the two; the mean is a minute more.
     """
     if len(acts) == 0:
         return acts
-    odds = np.log(usual / (1 - usual)) + steepness * (acts.agreement - acts.agreement.mean())
-    rows = np.flatnonzero(rng.random(len(acts)) < 1 / (1 + np.exp(-odds)))
+    rows = np.flatnonzero(rng.random(len(acts)) < sway.chance(acts.agreement, acts.agreement.mean()))
     wait = soonest_s + np.minimum(rng.exponential(60.0, len(rows)), 3600)
     return acts.take(rows, acts.time[rows] + (wait * _SECOND).astype(np.int64))

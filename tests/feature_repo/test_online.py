@@ -17,9 +17,10 @@ from contracts.database import Database
 from contracts.errors import NotFound, ServiceUnavailable, ValidationFailed
 from contracts.home import Home
 from contracts.jobs import latest_job
+from contracts.materializing import MATERIALIZE
 from contracts.settings import Settings, load_settings
 from feature_repo.apply import apply_features
-from feature_repo.materialize import JOB_KIND, materialize, materialized_snapshot
+from feature_repo.materialize import materialize, materialized_snapshot
 from feature_repo.offline import current_snapshot, write_snapshot
 from feature_repo.online import OnlineFeatures
 from feature_repo.raw_tables import RawTables
@@ -91,7 +92,7 @@ def test_materialize_needs_a_passed_report_and_applied_features(
         passed(database, snapshot.id, success=False)
         with pytest.raises(ValidationFailed, match="with failed suites"):
             materialize(settings, home)
-        assert latest_job(database, JOB_KIND) is None
+        assert latest_job(database, MATERIALIZE) is None
     (later := database).close()
     with later.session() as session:
         from contracts.platform import ValidationRow
@@ -164,7 +165,7 @@ def test_a_run_that_was_cut_short_is_run_again(
     monkeypatch.setattr(NewestSqliteOnlineStore, "store_rows", cut_short)
     with pytest.raises(type(how)):
         materialize(settings, ready)
-    job = latest_job(database, JOB_KIND)
+    job = latest_job(database, MATERIALIZE)
     assert job is not None
     assert job.state == state
     assert materialized_snapshot(database, ready, current_snapshot(ready).id) is None

@@ -265,6 +265,18 @@ def test_threads_share_a_reader(world: World) -> None:
     reader.close()
 
 
+def test_matrices_together_are_those_that_are_read_alone(world: World) -> None:
+    views = [view.name for family in ("user_context", "user_social") for view in world.of_family(family)]
+    assert len(views) >= 2
+    ids = world.ids("user_id")
+    together = world.online.matrices([*views, "nothing"], ids, world.end)
+    assert together.keys() == set(views)
+    for view in views:
+        for mine, theirs in zip(together[view], world.online.matrix(view, ids, world.end), strict=True):
+            assert np.array_equal(mine, theirs)
+    assert any(present.any() and not present.all() for _, present in together.values())
+
+
 def test_online_requests_that_cannot_be_answered(world: World) -> None:
     with pytest.raises(NotFound, match=r"online feature view of snapshot .* 'video_trends'.*'video_trend'"):
         world.online.read("video_trends", ["v1"])

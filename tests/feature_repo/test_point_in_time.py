@@ -13,7 +13,7 @@ from contracts.errors import NotFound
 from contracts.home import Home
 from contracts.settings import Settings
 from feature_repo.apply import apply_features
-from feature_repo.frame import TrainingFrame, load_test_pairs, load_unjudged_frame
+from feature_repo.frame import TrainingFrame, load_all_events, load_unjudged_frame
 from feature_repo.offline import write_snapshot
 from feature_repo.raw_tables import RawTables, microseconds
 from feature_repo.views.derived import ensure_derived
@@ -79,7 +79,7 @@ def test_frame_at_the_edges(settings: Settings, home: Home, frame: TrainingFrame
     """Rows one second and one microsecond either side of both cuts, by hand."""
     assert frame.train.tolist() == [[0, 0], [0, 1], [1, 1], [0, 2], [0, 3], [1, 0], [1, 2]]
     assert frame.validation.tolist() == [[1, 3], [1, 4], [0, 4]]
-    assert load_test_pairs(home, frame).tolist() == [[2, 0], [2, 1]]
+    assert load_all_events(home, frame).parts(frame.snapshot.split)[2].pairs.tolist() == [[2, 0], [2, 1]]
     assert frame.popularity.tolist() == [3, 2, 2, 1, 0]
     assert frame.history[:, :6].tolist() == [[0, 1, 2, 3, 0, -1], [1, 0, 2, -1, -1, -1], [-1] * 6]
     assert (frame.history[:, 6:] == -1).all()
@@ -142,7 +142,7 @@ def test_late_events_count_in_the_part_in_which_they_arrive(
     frame = load_unjudged_frame(settings, home, "interactions_v1")
     assert frame.train.tolist() == [[0, 0], [2, 0], [0, 1]]
     assert frame.validation.tolist() == [[0, 2], [0, 3]]
-    assert load_test_pairs(home, frame).tolist() == [[1, 0], [1, 1]]
+    assert load_all_events(home, frame).parts(frame.snapshot.split)[2].pairs.tolist() == [[1, 0], [1, 1]]
     assert [sorted(row[row >= 0].tolist()) for row in frame.history] == [[0, 1], [], [0]], "the pairs of training"
 
 

@@ -20,7 +20,7 @@ from contracts.reports import (
     store_report,
 )
 from contracts.settings import Settings
-from registry.promotion import audit_log
+from registry.audit import audit_log
 from validation.override import accept_report
 
 REASON = "re-uploads repeat vectors this week"

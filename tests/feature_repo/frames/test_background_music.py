@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from contracts.errors import NotFound
-from feature_repo.frame import TrainingFrame, load_all_events, load_test_events, load_unjudged_frame
+from feature_repo.frame import TrainingFrame, load_all_events, load_unjudged_frame
 from feature_repo.offline import write_snapshot
 from feature_repo.raw_tables import RawTables, microseconds
 from feature_repo.simulator import generate, plan_of
@@ -56,7 +56,8 @@ def videos_of(world: Any) -> list[dict[str, Any]]:
 
 def test_every_video_with_music_is_an_event_of_its_author(world: Any, frame: TrainingFrame) -> None:
     rows, split = videos_of(world), world.snapshot.split
-    events, test = load_all_events(world.home, frame), load_test_events(world.home, frame)
+    events = load_all_events(world.home, frame)
+    test = events.parts(frame.snapshot.split)[2]
     assert len(events) == len(rows) == world.snapshot.tables["videos"].rows - 1
     users = frame.users.rows([row["author_id"] for row in rows])
     items = frame.items.rows([row["music_id"] for row in rows])
@@ -67,6 +68,13 @@ def test_every_video_with_music_is_an_event_of_its_author(world: Any, frame: Tra
     assert [len(frame.train), len(frame.validation), len(test)] == [early, later - early, len(rows) - later]
     assert min(early, later - early, len(rows) - later) > 0
     assert len(set(map(tuple, frame.train.tolist()))) < len(frame.train), "an author takes the same music again"
+
+
+def test_a_frame_knows_the_titles_of_the_videos(world: Any, frame: TrainingFrame) -> None:
+    titles = [row["title"] for row in videos_of(world)]
+    assert None in titles
+    assert frame.context_texts == tuple(titles)
+    assert world.frame("listens_v1").context_texts is None
 
 
 def test_a_context_is_the_video_and_its_content(world: Any, frame: TrainingFrame) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from contracts.snapshot import SplitInstants
 from contracts.tables import EDGES, LISTENS, MUSIC, USERS
-from feature_repo.frame import load_all_events, load_test_pairs
+from feature_repo.frame import load_all_events
 from feature_repo.raw_tables import RawTables, microseconds, table_of
 from feature_repo.services import RANKINGS, SERVICES
 from feature_repo.simulator import generate, plan_of
@@ -32,7 +32,8 @@ def test_a_frame_of_every_service(small: Any, service: str) -> None:
     tables = small.snapshot.tables
     assert len(frame.users) == tables["users"].rows
     assert len(frame.items) == tables["videos" if ranking.items == "video" else "music"].rows
-    events, test = load_all_events(small.home, frame), load_test_pairs(small.home, frame)
+    events = load_all_events(small.home, frame)
+    test = events.parts(frame.snapshot.split)[2].pairs
     assert len(events) == len(frame.train) + len(frame.validation) + len(test)
     assert len(frame.train) > 0
     if ranking.table != "videos":  # all of the few videos were published before the cut
@@ -115,7 +116,7 @@ def test_music_with_friends_and_no_videos(make_world: Callable[[RawTables], Any]
     frame = world.frame("mmm_music_v1")
     assert frame.train.tolist() == [[0, 1], [1, 1], [0, 2], [3, 3]]
     assert frame.validation.tolist() == [[2, 0]], "the pair that is in training already does not stand again"
-    assert load_test_pairs(world.home, frame).tolist() == [[1, 2]]
+    assert load_all_events(world.home, frame).parts(frame.snapshot.split)[2].pairs.tolist() == [[1, 2]]
     assert frame.history[0, :3].tolist() == [1, 2, -1]
     assert frame.popularity.tolist() == [0, 2, 1, 1]
     wanted = np.zeros((4, 4), np.float32)

@@ -17,10 +17,10 @@ from contracts.errors import BackbeatError, BadInput, Conflict, NotFound
 from contracts.home import Home
 from contracts.job_run import new_job
 from contracts.jobs import find_job, latest_job, list_jobs
+from contracts.materializing import MATERIALIZE
 from contracts.settings import Settings
 from feature_repo.commands import features
 from feature_repo.materialization.repeats import done_by
-from feature_repo.materialize import JOB_KIND
 
 app = typer.Typer()
 app.add_typer(features, name="features")
@@ -201,7 +201,7 @@ def test_a_worker_that_is_stopped_leaves_its_job_to_be_resumed(
         assert "(asked to pause)" in run("jobs", job)
         worker.send_signal(signal.SIGTERM)
         worker.communicate(timeout=60)
-    row = latest_job(tables, JOB_KIND)
+    row = latest_job(tables, MATERIALIZE)
     assert row is not None
     assert (row.id, row.state, row.done, row.requested) == (job, "interrupted", 2, None)
     assert f"job {job}  done" in run("resume", job)

@@ -16,6 +16,7 @@ from contracts.errors import BadInput, Conflict, HomeBusy, NotFound, ValidationF
 from contracts.home import Home
 from contracts.job_run import new_job
 from contracts.jobs import JobState, cancel_job, find_job, latest_job, pause_job, queue_job, requeue_job
+from contracts.materializing import MATERIALIZE
 from contracts.platform import JobRow
 from feature_repo.materialization import registry
 from feature_repo.materialization.online import OnlineView
@@ -23,7 +24,6 @@ from feature_repo.materialization.sources import newest, sources_of
 from feature_repo.materialization.watermarks import online_views
 from feature_repo.materialization.worker import resume_job, work
 from feature_repo.materialize import (
-    JOB_KIND,
     materialize,
     queue_materialization,
 )
@@ -49,7 +49,7 @@ def test_a_value_that_differs_fails_the_job_and_is_written_anew(
     with pytest.raises(ValidationFailed, match=message) as caught:
         materialize(*ready, views=VIEWS, seed=3)
     assert int(caught.value.found.split()[0]) == int(caught.value.expected.split(",")[0]) + 1
-    job = latest_job(tables, JOB_KIND)
+    job = latest_job(tables, MATERIALIZE)
     assert job is not None
     assert job.state == "failed"
     assert job.error == caught.value.as_dict()
@@ -64,7 +64,7 @@ def test_a_value_that_differs_fails_the_job_and_is_written_anew(
 def test_what_the_store_lost_while_a_job_was_paused_is_written_again(
     ready: Ready, tables: Database, online_rows: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stop_at(monkeypatch, 8, lambda: pause_job(tables, latest_job(tables, JOB_KIND).id))  # type: ignore[union-attr]
+    stop_at(monkeypatch, 8, lambda: pause_job(tables, latest_job(tables, MATERIALIZE).id))  # type: ignore[union-attr]
     job = materialize(*ready, views=VIEWS)["job"]
     for path in ready[1].feast.glob("online.db*"):
         path.unlink()
@@ -139,7 +139,7 @@ def test_views_that_are_not_there(ready: Ready, template: Home) -> None:
 def test_too_little_memory_and_the_same_command_with_more(ready: Ready, tables: Database) -> None:
     with pytest.raises(BadInput, match=r"option --memory: found 10 MiB; expected at least .* [MG]iB"):
         materialize(*ready, views=VIEWS, memory=10 * 2**20)
-    job = latest_job(tables, JOB_KIND)
+    job = latest_job(tables, MATERIALIZE)
     assert job is not None
     assert job.state == "failed"
     done = materialize(*ready, views=VIEWS, memory=2**33, seed=7)
@@ -206,7 +206,7 @@ def test_what_was_lost_before_the_first_chunk_is_written_again(
         stop_at(patch, 1, interrupt)
         with pytest.raises(KeyboardInterrupt):
             materialize(*ready, views=["user_history"])
-    job = latest_job(tables, JOB_KIND)
+    job = latest_job(tables, MATERIALIZE)
     assert job is not None
     assert (job.done, job.checkpoint["views"]["user_history"]["start"]) == (0, half.isoformat())
     for path in ready[1].feast.glob("online.db*"):

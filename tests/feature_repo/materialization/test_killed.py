@@ -12,9 +12,10 @@ from contracts.database import Database
 from contracts.errors import Conflict
 from contracts.home import Home
 from contracts.jobs import describe_job, latest_job, state_of
+from contracts.materializing import MATERIALIZE
 from contracts.settings import Settings
 from feature_repo.materialization.worker import resume_job
-from feature_repo.materialize import JOB_KIND, materialize
+from feature_repo.materialize import materialize
 from tests.feature_repo.materialization.steps import VIEWS
 
 SCRIPT = """
@@ -147,7 +148,7 @@ def test_a_killed_job_is_resumed_without_losing_or_doubling_a_row(
     rows, job = undisturbed
     kills.tell(place, number, ready[1])
     assert kills.line() == "-9"
-    killed = latest_job(tables, JOB_KIND)
+    killed = latest_job(tables, MATERIALIZE)
     assert killed is not None
     assert (killed.state, state_of(killed)) == ("running", "interrupted")
     assert killed.done < job["total"] or place.endswith("watermark") or place == "in the check"
@@ -172,7 +173,7 @@ def test_two_processes_at_once(
     kills.tell("hang", 2, ready[1])
     first = {kills.line(), kills.line()}
     [pid] = first - {"at work"}
-    running = latest_job(tables, JOB_KIND)
+    running = latest_job(tables, MATERIALIZE)
     assert running is not None
     told = describe_job(running)
     assert (told["state"], told["pid"], told["done"]) == ("running", int(pid), 1)

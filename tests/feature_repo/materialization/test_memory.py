@@ -30,7 +30,8 @@ def test_sizes_for_people() -> None:
     assert [memory_text(size) for size in (2**29, DEFAULT_MEMORY, 3 * 2**29)] == ["512 MiB", "2 GiB", "1.5 GiB"]
 
 
-def test_more_memory_gives_larger_chunks_up_to_a_bound() -> None:
+def test_more_memory_gives_larger_chunks_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("feature_repo.materialization.memory._resident", lambda: 2**29)
     sizes = [chunk_bytes_below(memory * 2**30, 0, 0) for memory in (2, 4, 100)]
     assert sizes == sorted(sizes)
     assert sizes[-1] == chunk_bytes_below(200 * 2**30, 0, 0)

@@ -9,10 +9,11 @@ import pytest
 from contracts.database import Database
 from contracts.home import Home
 from contracts.jobs import latest_job, pause_job
+from contracts.materializing import MATERIALIZE
 from contracts.settings import Settings
 from feature_repo.materialization import run as materialization_run
 from feature_repo.materialization.worker import resume_job
-from feature_repo.materialize import JOB_KIND, materialize
+from feature_repo.materialize import materialize
 
 Copied = Callable[[Path], tuple[Settings, Home]]
 VIEWS = ["user_history", "user_profile", "video_popularity", "video_profile"]
@@ -45,7 +46,7 @@ def test_a_job_paused_on_a_cluster_goes_on_where_it_was(
         for chunk, changed in written(self, planned, first):
             chunks.append((planned.path.name, chunk.number))
             if len(chunks) == 3:
-                pause_job(database, latest_job(database, JOB_KIND).id)  # type: ignore[union-attr]
+                pause_job(database, latest_job(database, MATERIALIZE).id)  # type: ignore[union-attr]
             yield chunk, changed
 
     monkeypatch.setattr(materialization_run.OnlineView, "written", counted)

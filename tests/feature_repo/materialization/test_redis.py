@@ -15,12 +15,13 @@ from contracts.database import Database
 from contracts.errors import ServiceUnavailable
 from contracts.home import Home
 from contracts.jobs import latest_job
+from contracts.materializing import MATERIALIZE
 from contracts.settings import Settings, load_settings
 from feature_repo.apply import apply_features
 from feature_repo.materialization.check import check_sample
 from feature_repo.materialization.online import OnlineView
 from feature_repo.materialization.sources import sources_of
-from feature_repo.materialize import JOB_KIND, materialize
+from feature_repo.materialize import materialize
 from feature_repo.offline import current_snapshot
 from feature_repo.store import open_store
 from tests.feature_repo.materialization.steps import VIEWS
@@ -104,7 +105,7 @@ def test_redis_goes_away_in_the_middle(
     monkeypatch.setattr(OnlineView, "write", write)
     with pytest.raises(ServiceUnavailable, match=r"feature store: found .*; expected .*Redis to answer"):
         materialize(settings, home, views=VIEWS)
-    job = latest_job(database, JOB_KIND)
+    job = latest_job(database, MATERIALIZE)
     assert job is not None
     assert (job.state, job.done) == ("failed", 5)
     assert job.error is not None

@@ -16,13 +16,13 @@ from contracts.database import Database
 from contracts.errors import Conflict
 from contracts.job_run import new_job
 from contracts.jobs import JobState, cancel_job, latest_job, list_jobs, pause_job
+from contracts.materializing import MATERIALIZE
 from feature_repo.materialization.check import check_sample
 from feature_repo.materialization.online import OnlineView
 from feature_repo.materialization.sources import known_times, newest, sources_of
 from feature_repo.materialization.watermarks import online_views
 from feature_repo.materialization.worker import resume_job, work
 from feature_repo.materialize import (
-    JOB_KIND,
     dry_run,
     materialize,
     materialized_snapshot,
@@ -137,7 +137,7 @@ def test_only_what_became_known_since_the_watermark_is_written(
 def test_pause_and_resume_write_each_chunk_once(
     ready: Ready, tables: Database, online_rows: Any, monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:
-    calls = stop_at(monkeypatch, at, lambda: pause_job(tables, latest_job(tables, JOB_KIND).id))  # type: ignore[union-attr]
+    calls = stop_at(monkeypatch, at, lambda: pause_job(tables, latest_job(tables, MATERIALIZE).id))  # type: ignore[union-attr]
     paused = materialize(*ready, views=VIEWS)
     job = paused["job"]
     assert (paused["outcome"], job["state"], job["done"], len(calls)) == ("paused", "paused", at, at)
@@ -160,12 +160,12 @@ def test_the_same_command_goes_on_with_what_was_stopped(
     calls = stop_at(monkeypatch, 4, interrupt)
     with pytest.raises(KeyboardInterrupt):
         materialize(*ready, views=VIEWS)
-    job = latest_job(tables, JOB_KIND)
+    job = latest_job(tables, MATERIALIZE)
     assert job is not None
     assert (job.state, job.done) == ("interrupted", 3)
     assert f"`backbeat features resume {job.id}` goes on at its last checkpoint" in capsys.readouterr().err
     assert materialize(*ready, views=["user_profile"])["job"]["id"] != job.id, "other work is another job"
-    cancelled = latest_job(tables, JOB_KIND)
+    cancelled = latest_job(tables, MATERIALIZE)
     assert cancelled is not None
     monkeypatch.undo()
     monkeypatch.setattr("feature_repo.materialization.run.chunk_bytes_below", lambda *_: 4000)
@@ -181,7 +181,7 @@ def test_the_same_command_goes_on_with_what_was_stopped(
 
 @pytest.mark.usefixtures("small_chunks")
 def test_a_cancelled_job_is_not_taken_up_again(ready: Ready, tables: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = stop_at(monkeypatch, 2, lambda: cancel_job(tables, latest_job(tables, JOB_KIND).id))  # type: ignore[union-attr]
+    calls = stop_at(monkeypatch, 2, lambda: cancel_job(tables, latest_job(tables, MATERIALIZE).id))  # type: ignore[union-attr]
     ended = materialize(*ready, views=VIEWS)
     assert (ended["outcome"], ended["job"]["state"], len(calls)) == ("cancelled", "cancelled", 2)
     with pytest.raises(Conflict, match="found a job that is cancelled"):
@@ -194,7 +194,7 @@ def test_a_cancelled_job_is_not_taken_up_again(ready: Ready, tables: Database, m
 
 def test_a_view_at_work_is_refused_to_a_second_job(ready: Ready, tables: Database) -> None:
     snapshot = current_snapshot(ready[1]).id
-    with new_job(tables, JOB_KIND, snapshot, ["user_history"]) as first:
+    with new_job(tables, MATERIALIZE, snapshot, ["user_history"]) as first:
         with pytest.raises(
             Conflict, match=rf"materialize user_history .*found job {first.id} .*features jobs {first.id}"
         ):

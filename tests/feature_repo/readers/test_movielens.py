@@ -123,6 +123,29 @@ def test_plots_are_joined_and_fall_back_to_title_and_genres(directory: Path) -> 
     assert raw.specs == {"textual": SPEC}
 
 
+def test_facts_stand_in_vectors(directory: Path) -> None:
+    raw, _ = read_movielens(directory, facts=True)
+    assert set(raw.specs) == {"textual_handcrafted"}, "plots are apart"
+    table = raw.tables["embedding_textual_handcrafted"]
+    check_table("embedding_textual_handcrafted", table)
+    vectors = np.array(table["vector"].to_pylist())
+    # Animation, Comedy, Drama, Romance, War; G; 1920, 1930, 1940, 1950, 1960, 1970, 1980, 1985, 1990, 1995, 2000
+    # The other file calls the first four films dramas, and knows nothing of the last.
+    half, late = 0.5**0.5, np.hypot(0.2, 0.8)
+    genres = [
+        [half, 0, half, 0, 0],
+        [0, 0, 1, 0, 0],
+        [0, half, half, 0, 0],
+        [0, 0, half, half, 0],
+        [0, half, 0, 0, half],
+    ]
+    assert vectors[:, :5] == pytest.approx(np.array(genres))
+    assert vectors[:, 5].tolist() == [1, 1, 1, 1, 0]
+    assert vectors[:, 6:14].any() == np.False_
+    years = [[0, 1, 0], [0, 0.2 / late, 0.8 / late], [0, 1, 0], [0.2 / late, 0.8 / late, 0], [0, 0, 1]]
+    assert vectors[:, 14:] == pytest.approx(np.array(years))
+
+
 def test_titles_match_one_to_one() -> None:
     wanted = {"a": Film("Dracula (1931)"), "b": Film("Dracula (1932)"), "c": Film("General, The (1927)")}
     known = {"1": Film("Dracula (1930)"), "2": Film("The General (1927)")}
