@@ -1,9 +1,10 @@
 """The videos of the training pairs and the music that each of them took."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from training.batches import PADDING
+from training.sized import SizedByData
 
 __all__ = ["Adoptions"]
 
@@ -11,7 +12,7 @@ _CHUNK = 32_768
 """Videos compared at a time; bounds memory at requests x chunk floats."""
 
 
-class Adoptions(nn.Module):
+class Adoptions(SizedByData):
     """V training videos: their numbers, what they contain and their music.
 
     A request brings a video that mostly nobody has seen before, so that videos are told apart by content. The number
@@ -20,6 +21,8 @@ class Adoptions(nn.Module):
     Args:
         width: Components of a video's content.
     """
+
+    sized = ("number", "content", "music")
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -32,12 +35,6 @@ class Adoptions(nn.Module):
 
     def __len__(self) -> int:
         return len(self.number)
-
-    def resize(self, videos: int) -> None:
-        """Make room for the state of another number of videos."""
-        for name in ("number", "content", "music"):
-            tensor = getattr(self, name)
-            setattr(self, name, tensor.new_zeros(videos, *tensor.shape[1:]))
 
     def hold(self, number: Tensor, content: Tensor, music: Tensor) -> None:
         """Take the videos of the training pairs.

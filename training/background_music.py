@@ -8,7 +8,7 @@ deviation 1.
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import torch
 from pydantic import Field, field_validator
@@ -171,16 +171,6 @@ class AdoptingRecommender(MusicRecommender):
         if "video" not in context:
             return torch.full((count,), -1, device=self.device)
         return self.adoptions.places(context["video"].view(-1))
-
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        if "adoptions.number" in state:
-            self.adoptions.resize(len(state["adoptions.number"]))
-        super().load_state(state)
-
-    def like(self, items: int) -> Self:
-        model = super().like(items)
-        model.adoptions.resize(len(self.adoptions))
-        return model
 
 
 def _letters(letters: str, groups: Mapping[str, str]) -> str:

@@ -44,7 +44,8 @@ def drawn_candidates(frame: "TrainingFrame", pairs: Rows, ranked: Rows | None, c
     at = position[known[:, 1]]
     # As in the sampler of negatives: behind j known items at sorted positions p_0 < p_1 < ... there are p_j - j free
     # ones, so the r-th free position is r plus the number of j with p_j - j <= r.
-    cells = np.unique(known[at >= 0, 0] * len(items) + at[at >= 0])
+    cells = np.sort(known[at >= 0, 0] * len(items) + at[at >= 0])
+    cells = cells[np.diff(cells, prepend=-1) > 0]
     users, at = np.divmod(cells, len(items))
     taken = np.bincount(users, minlength=len(frame.users))
     start = np.cumsum(taken) - taken

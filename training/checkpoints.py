@@ -1,7 +1,7 @@
 """Where a training stood after its last whole epoch, so that one that was killed goes on as if it had not been.
 
-One safetensors file, written whole or not at all: the tensors of the model, of its best epoch, of Adam and of the
-generator of order and negatives, and in its header, as JSON, the epochs so far and whose training it is.
+One safetensors file, written whole or not at all: the tensors of the model, of its best epoch, of the running mean, of
+Adam and of the generator of order and negatives, and in its header, as JSON, the epochs so far and whose they are.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Checkpoint", "Standing", "facts_of"]
 
 _HEADER = "backbeat"
-_MODEL, _BEST, _ADAM, _GENERATOR = "model.", "best.", "adam.", "generator"
+_MODEL, _BEST, _MEAN, _ADAM, _GENERATOR = "model.", "best.", "mean.", "adam.", "generator"
 
 
 @dataclass
@@ -37,7 +37,9 @@ class Standing:
     model: dict[str, Tensor]
     """State of the model."""
     best: dict[str, Tensor]
-    """State of its best epoch; empty where that is the last."""
+    """State of its best epoch; empty where that is :attr:`model`."""
+    mean: dict[str, Tensor]
+    """State of the running mean of the parameters; empty where there is none."""
     adam: dict[str, Any]
     """State of the optimizer."""
     generator: Tensor
@@ -74,6 +76,7 @@ class Checkpoint:
         tensors = {
             **{_MODEL + name: tensor for name, tensor in standing.model.items()},
             **{_BEST + name: tensor for name, tensor in standing.best.items()},
+            **{_MEAN + name: tensor for name, tensor in standing.mean.items()},
             **adam,
             _GENERATOR: standing.generator,
         }
@@ -111,6 +114,7 @@ class Checkpoint:
         return Standing(
             model=_under(_MODEL, tensors),
             best=_under(_BEST, tensors),
+            mean=_under(_MEAN, tensors),
             adam={"state": adam},
             generator=tensors[_GENERATOR],
             reports=[EpochReport(**report) for report in document["reports"]],

@@ -1,11 +1,12 @@
 """Typed configuration that refuses strangers."""
 
 from collections.abc import Mapping
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from contracts.errors import BadInput, unknown_name
+from training.spaces import Choice, Floats, Ints
 
 __all__ = ["LearnedConfig", "RecommenderConfig", "resolve_config"]
 
@@ -20,15 +21,18 @@ class RecommenderConfig(BaseModel):
 
 
 class LearnedConfig(RecommenderConfig):
-    """What every model trained by gradient on samples of the training pairs can be told."""
+    """What every model trained by gradient on samples of the training pairs can be told.
 
-    dimension: int = Field(default=64, ge=1)
+    An option's annotation is what tuning searches by itself; a subclass that only changes the default keeps it.
+    """
+
+    dimension: Annotated[int, Choice((16, 32, 64, 128))] = Field(default=64, ge=1)
     """Width d of an embedding."""
 
-    learning_rate: float = Field(default=1e-3, gt=0)
+    learning_rate: Annotated[float, Floats(3e-4, 3e-2, log=True)] = Field(default=1e-3, gt=0)
     """Step size of Adam."""
 
-    batch_size: int = Field(default=2048, ge=1)
+    batch_size: Annotated[int, Choice((256, 512, 1024, 2048, 4096, 8192))] = Field(default=2048, ge=1)
     """Training pairs per step."""
 
     max_epochs: int = Field(default=200, ge=1)
@@ -37,12 +41,16 @@ class LearnedConfig(RecommenderConfig):
     patience: int = Field(default=10, ge=1)
     """Epochs without a better validation Recall@20 after which training stops."""
 
-    negatives: int = Field(default=1, ge=1)
+    negatives: Annotated[int, Ints(1, 8)] = Field(default=1, ge=1)
     """Items drawn against each positive."""
 
     sampler: Literal["uniform", "popularity", "in-batch", "hard"] = "uniform"
     """Where negatives come from: all items the user has not seen alike, by their views, other users' positives of the
     batch, or of several uniform draws the one that the model likes best."""
+
+    averaging: float | None = Field(default=None, gt=0, lt=1)
+    """Decay of a running mean of the parameters over the steps, which is what is validated and kept; the parameters
+    themselves if unset."""
 
     gradient_clip: float | None = Field(default=None, gt=0)
     """Largest norm of a step's gradient, which is scaled down to it; none if unset."""

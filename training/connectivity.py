@@ -5,7 +5,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from training.graph import normalised_adjacency, propagate
+from training.graph import mean_of_layers, normalised_adjacency
 
 __all__ = ["Connectivity"]
 
@@ -47,11 +47,7 @@ class Connectivity:
             without: User rows and item rows ``[B]`` of edges to leave out, those that exist; none if None.
         """
         graph = self._whole if without is None else self._graph_without(*without)
-        layer = total = torch.cat([users, items])
-        for _ in range(self._steps):
-            layer = propagate(graph, layer)
-            total = total + layer
-        mean = total / (self._steps + 1)
+        mean = mean_of_layers(graph, torch.cat([users, items]), self._steps)
         return mean[: self._users], mean[self._users :]
 
     def _graph_without(self, users: Tensor, items: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -32,8 +32,9 @@ class ItemContent(Protocol):
     """What is known of N items by their media; a training frame is such content."""
 
     @property
-    def modalities(self) -> Mapping[str, npt.NDArray[np.float32]]:
-        """Modality → vectors, ``[N, width]``; zeros where the item has none."""
+    def modalities(self) -> Mapping[str, npt.NDArray[np.floating[Any]]]:
+        """Modality → vectors, float32 ``[N, width]``, or float16, e.g. mapped from a file; zeros where the item has
+        none."""
 
     @property
     def missing(self) -> Mapping[str, npt.NDArray[np.bool_]]:
@@ -44,7 +45,7 @@ class ItemContent(Protocol):
 class ItemVectors:
     """Item content by itself."""
 
-    modalities: Mapping[str, npt.NDArray[np.float32]]
+    modalities: Mapping[str, npt.NDArray[np.floating[Any]]]
     missing: Mapping[str, npt.NDArray[np.bool_]]
 
 
@@ -68,13 +69,17 @@ def concatenated_content(content: ItemContent, scaling: ContentScaling) -> Tenso
             expected="visual, acoustic or textual vectors, which this model needs",
             next_step="ingest data with *_feat.npy files, or train mf or lightgcn",
         )
-    parts = []
-    for name in sorted(content.modalities):
-        vectors, present = torch.from_numpy(content.modalities[name]), torch.from_numpy(~content.missing[name])
+    names = sorted(content.modalities)
+    widths = [content.modalities[name].shape[1] for name in names]
+    whole = torch.empty(len(content.modalities[names[0]]), sum(widths))
+    # Into its place one after the other: no second copy of all of them.
+    for name, part in zip(names, torch.split(whole, widths, dim=1), strict=True):
+        vectors = torch.from_numpy(np.asarray(content.modalities[name], np.float32))
+        present = torch.from_numpy(~content.missing[name])
         if scaling == "centred" and present.any():
             vectors = (vectors - vectors[present].mean(0)) * present.unsqueeze(1)
-        parts.append(vectors if scaling == "none" else normalize(vectors, dim=1))
-    return torch.cat(parts, dim=1)
+        part.copy_(vectors if scaling == "none" else normalize(vectors, dim=1))
+    return whole
 
 
 def chosen_modalities(widths: Mapping[str, int], names: Sequence[str]) -> dict[str, int]:

@@ -55,7 +55,9 @@ class ContentRecommender(LearnedRecommender):
 
     def like(self, items: int) -> Self:
         """A model of the same kind for another number of items; its weights are to be loaded."""
-        return type(self)(self.config, replace(self.catalogue, items=items))
+        model = type(self)(self.config, replace(self.catalogue, items=items))
+        model.make_room(self.state())
+        return model
 
     def content_state(self, scaled: Tensor) -> dict[str, Tensor]:
         """The tensors of a model like this one that follow from its items' content.

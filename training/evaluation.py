@@ -5,11 +5,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from training.metrics import METRICS, Ranks, coverage, gini, novelty
+from training.metrics import METRICS, Ranks, coverage, gini, novelty, popularity_lift
 from training.protocols import FULL_20, HeldOut, Protocol
-from training.ranking import Standing, ranked, stand
+from training.ranking import Standing, stand
 from training.recommender import Recommender
 
 if TYPE_CHECKING:
@@ -19,9 +18,9 @@ __all__ = [
     "CUTOFF",
     "Evaluation",
     "evaluate",
-    "evaluate_lists",
     "evaluate_users",
     "means_of",
+    "shown_of",
     "users_of",
 ]
 
@@ -34,7 +33,7 @@ CUTOFF = FULL_20.cutoffs[0]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Metrics as means, and of each user for intervals (:mod:`training.bootstrap`)."""
+    """Metrics as means, and of each user for intervals (:mod:`contracts.bootstrap`)."""
 
     means: dict[str, float]
     """Metric → mean over the lists."""
@@ -81,39 +80,35 @@ def evaluate_users(
     return users_of(stand(model, frame, _events(held), protocol), protocol)
 
 
-def evaluate_lists(model: Recommender, frame: "TrainingFrame", users: Rows, k: int = CUTOFF) -> dict[str, float]:
-    """What the lists of some users show of the catalogue, whatever they find.
-
-    Args:
-        model: A fitted model.
-        frame: As for :func:`evaluate`; its training pairs say how well known an item is.
-        users: User rows, ``[U]``; those whom the model cannot score have no list.
-        k: Length of the lists.
-
-    Returns:
-        ``coverage_at_<k>``, ``gini_at_<k>`` and ``novelty_at_<k>``; nothing where no user has a list.
-
-    Raises:
-        TrainingDiverged: A score is NaN or infinite.
-    """
-    exposure = np.zeros(len(frame.items), np.int64)
-    with torch.inference_mode():
-        for part in ranked(model, frame, users, k):
-            items = part.items[part.able]
-            exposure += np.bincount(items[items >= 0].cpu().numpy(), minlength=len(exposure))
-    if not exposure.any():
-        return {}
-    seen = np.bincount(frame.train[:, 1], minlength=len(exposure))
-    return {
-        f"coverage_at_{k}": coverage(exposure),
-        f"gini_at_{k}": gini(exposure),
-        f"novelty_at_{k}": novelty(exposure, seen, len(frame.users)),
-    }
-
-
 def means_of(ranks: Ranks, protocol: Protocol) -> dict[str, float]:
     """Mean metrics over the lists, see :func:`evaluate`."""
     return {name: float(values.mean()) for name, values in _metrics(ranks, protocol).items()}
+
+
+def shown_of(standing: Standing, frame: "TrainingFrame", candidates: Rows | None = None) -> dict[str, float]:
+    """What the lists show of the catalogue, whatever they find.
+
+    Args:
+        standing: Of the held-out events, in full ranking.
+        frame: Its training pairs say how well known an item is.
+        candidates: Item rows that were ranked, ``[C]``; all if None.
+
+    Returns:
+        ``coverage_at_<k>``, ``gini_at_<k>``, ``novelty_at_<k>`` and ``popularity_lift_at_<k>`` of the candidates for
+        each cut-off; nothing where no user has a list, and no lift where none has a training event.
+    """
+    rows = np.arange(len(frame.items)) if candidates is None else candidates
+    of_items = np.bincount(frame.train[:, 1], minlength=len(frame.items))
+    own, seen = _own_popularity(frame, np.unique(standing.users), of_items), of_items[rows]
+    found = {}
+    for k, counts in standing.shown.items():
+        if (exposure := counts[rows]).any():
+            found[f"coverage_at_{k}"] = coverage(exposure)
+            found[f"gini_at_{k}"] = gini(exposure)
+            found[f"novelty_at_{k}"] = novelty(exposure, seen, len(frame.users))
+            if own:
+                found[f"popularity_lift_at_{k}"] = popularity_lift(exposure, seen, own)
+    return found
 
 
 def users_of(standing: Standing, protocol: Protocol) -> Evaluation:
@@ -126,6 +121,15 @@ def users_of(standing: Standing, protocol: Protocol) -> Evaluation:
 
 def _metrics(ranks: Ranks, protocol: Protocol) -> dict[str, Values]:
     return {f"{name}_at_{k}": metric(ranks, k) for k in protocol.cutoffs for name, metric in METRICS.items()}
+
+
+def _own_popularity(frame: "TrainingFrame", users: Rows, of_items: Rows) -> float:
+    """Mean over users of the mean popularity of their training items; 0 where none of them has one."""
+    owner, item = frame.train.T
+    events = np.bincount(owner, minlength=len(frame.users))
+    sums = np.bincount(owner, weights=of_items[item], minlength=len(frame.users))
+    known = users[events[users] > 0]
+    return float((sums[known] / events[known]).mean()) if len(known) else 0.0
 
 
 def _events(held: HeldOut | Rows) -> HeldOut:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from training.batches import Samples, UserBatch
-from training.negatives import SAMPLERS
+from training.negatives import SAMPLERS, NegativesAmong, Sampler
 
 if TYPE_CHECKING:
     from feature_repo.frame import TrainingFrame
@@ -39,7 +39,12 @@ class Feed:
         if model.config.sampler == "hard":
             self._history = torch.from_numpy(frame.history).to(device)
         make = SAMPLERS[model.config.sampler]
-        self._sampler = make(self._pairs, len(frame.users), len(frame.items), self._scores)
+        self._sampler: Sampler
+        if frame.negative_candidates is None:
+            self._sampler = make(self._pairs, len(frame.users), len(frame.items), self._scores)
+        else:
+            candidates = torch.from_numpy(frame.negative_candidates).to(device)
+            self._sampler = NegativesAmong(make, self._pairs, len(frame.users), candidates, self._scores)
 
     def samples(self, generator: torch.Generator) -> Iterator[Samples]:
         """The batches of one epoch.

@@ -122,7 +122,9 @@ def _answer(package: "LoadedPackage", requests: Sequence[dict[str, Any]]) -> lis
         able = model.can_score(batch.to(model.device)).cpu().numpy()
     answers = []
     for scores, seen, can_score in zip(scores_of(package, batch), batch.history.numpy(), able, strict=True):
-        candidates = np.setdiff1d(np.arange(len(scores)), seen)
+        left = np.ones(len(scores), dtype=bool)
+        left[seen[seen >= 0]] = False
+        candidates = np.flatnonzero(left)
         best = candidates[np.argsort(-scores[candidates], kind="stable")[: _GOLDEN_K if can_score else 0]]
         answers.append(_Answer(bool(can_score), package.items.ids(best), scores[best], scores))
     return answers

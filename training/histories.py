@@ -1,14 +1,14 @@
 """All that each user has seen in training, not only the newest fifty items that a request brings."""
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from training.batches import PADDING, UserBatch
+from training.sized import SizedByData
 
 __all__ = ["Histories", "HistorySum", "Seen", "history_sum"]
 
@@ -22,13 +22,15 @@ class Seen(NamedTuple):
     """Item row, ascending within a history, int64 ``[E]``."""
 
 
-class Histories(nn.Module):
-    """Items of U users in segments, part of a model's state: the one tensor of it whose size the data decide.
+class Histories(SizedByData):
+    """Items of U users in segments, part of a model's state.
 
     Args:
         users: Number of users U.
         items: Number of items N.
     """
+
+    sized = ("items",)
 
     def __init__(self, users: int, items: int) -> None:
         super().__init__()
@@ -45,17 +47,6 @@ class Histories(nn.Module):
         device = self.starts.device
         self.starts = torch.from_numpy(np.concatenate([[0], np.cumsum(counts)])).to(device)
         self.items = torch.from_numpy(np.ascontiguousarray(pairs[order, 1])).to(device)
-
-    def make_room(self, state: Mapping[str, Tensor], name: str) -> None:
-        """Become as large as the same tensor is in a model's state; to be called before loading it.
-
-        Args:
-            state: Of the whole model.
-            name: Under which the model holds these histories.
-        """
-        given = state.get(f"{name}.items")
-        if given is not None and given.dim() == 1:
-            self.items = self.items.new_zeros(len(given))
 
     def counts(self, users: Tensor) -> Tensor:
         """Number of items of each user, int64, of the shape of the user rows."""

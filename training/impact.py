@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from contracts.bootstrap import mean_interval
 from contracts.embeddings import EmbeddingSpec, require_same_spec
 from contracts.errors import BadInput, Conflict, NotFound, TrainingDiverged
 from contracts.process import answer_as_module
 from contracts.vocabulary import UNKNOWN, Vocabulary
-from training.bootstrap import mean_interval
 from training.content import ItemVectors
 from training.evaluation import CUTOFF
 from training.lists import NOTHING, churn, gains, lists_of

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from training.averaging import RunningMean
 from training.checkpoints import Checkpoint, Standing, facts_of
 from training.evaluation import evaluate
 from training.feed import Feed
@@ -81,6 +82,7 @@ def fit_learned(
             learning_rate=config.learning_rate,
             clip=config.gradient_clip,
             halved=config.precision == "bf16",
+            averaging=config.averaging,
             ranks=ranks,
         )
         generator = torch.Generator(device).manual_seed(order)
@@ -89,6 +91,8 @@ def fit_learned(
         if kept is not None and (standing := kept.load()) is not None:
             model.load_state_dict(standing.model)
             step.restore(standing.adam)
+            if step.mean is not None:
+                step.mean.restore(standing.mean)
             generator.set_state(standing.generator)
             before = standing.seconds
             course.reports, course.state = standing.reports, standing.best or standing.model
@@ -99,19 +103,21 @@ def fit_learned(
             epoch = len(course.reports) + 1
             model.start_epoch(epoch, torch.Generator(device).manual_seed(_seed_of(seed, epoch)))
             losses = ranks.mean(_one_pass(model, step, feed, generator), device)
-            model.refresh()
-            require_finite(model, config.learning_rate)
-            measured: dict[str, float] = {}
-            if epochs is None and ranks.first:
-                measured = evaluate(model, frame, validation_of(frame), protocol)
-            report = EpochReport(epoch, losses, ranks.told(measured, device))
-            course.add(report, model.state_dict())
+            with _averaged(model, step.mean):
+                model.refresh()
+                require_finite(model, config.learning_rate)
+                measured: dict[str, float] = {}
+                if epochs is None and ranks.first:
+                    measured = evaluate(model, frame, validation_of(frame), protocol)
+                report = EpochReport(epoch, losses, ranks.told(measured, device))
+                course.add(report, model.state_dict())
             if not ranks.first:
                 continue
             if kept is not None:
                 standing = Standing(
                     model=model.state_dict(),
-                    best={} if course.best is report else course.state,
+                    best={} if course.best is report and step.mean is None else course.state,
+                    mean={} if step.mean is None else step.mean.state(),
                     adam=step.optimizer.state_dict(),
                     generator=generator.get_state(),
                     reports=course.reports,
@@ -172,6 +178,20 @@ class _Course:
                 self.state[name].copy_(tensor)  # No second allocation of the size of a model.
             else:
                 self.state[name] = tensor.detach().clone()
+
+
+@contextmanager
+def _averaged(model: "LearnedRecommender", mean: RunningMean | None) -> Iterator[None]:
+    """The model with the mean of its parameters, where one is kept."""
+    if mean is None:
+        yield
+        return
+    mean.swap()
+    try:
+        yield
+    finally:
+        mean.swap()
+        model.refresh()
 
 
 def _seed_of(seed: int, epoch: int) -> int:

@@ -68,17 +68,21 @@ def listed_softmax(scores: Tensor, known: Tensor) -> Tensor:
 
 
 def listed_logistic(scores: Tensor, known: Tensor, negatives: int) -> Tensor:
-    """Binary cross-entropy over a list that users share, the unknown items weighted as so many draws per known one.
+    """Binary cross-entropy over a list that users share: what :func:`logistic` expects over draws from the list.
 
     Args:
         scores: Logits of M items for B users, ``[B, M]``.
         known: 1 where the user has seen the item, else 0, ``[B, M]``.
-        negatives: K of :func:`logistic`, whose value this expects over uniform draws from the list.
+        negatives: K of :func:`logistic`: draws against each known item, uniform over the user's other items.
+
+    Returns:
+        A scalar; zero where nothing is known.
     """
-    count, others = known.sum().clamp(min=1), (1 - known).sum().clamp(min=1)
-    positive = (softplus(-scores) * known).sum() / count
-    negative = (softplus(scores) * (1 - known)).sum() / others
-    return (positive + negatives * negative) / (1 + negatives)
+    counts = known.sum(dim=1, keepdim=True)
+    weights = torch.where(known > 0, known, negatives * counts / (known.shape[1] - counts).clamp(min=1))
+    # The sign turns a known item's softplus(s) into softplus(-s): one pass over the matrix.
+    total = (softplus(scores * (1 - 2 * known)) * weights).sum()
+    return total / (counts.sum() * (1 + negatives)).clamp(min=1)
 
 
 def squared_norm(*tensors: Tensor, count: int) -> Tensor:

@@ -17,6 +17,8 @@ __all__ = [
     "CandidateScores",
     "HardNegatives",
     "InBatchNegatives",
+    "MakeSampler",
+    "NegativesAmong",
     "PopularityNegatives",
     "Sampler",
     "UniformNegatives",
@@ -215,13 +217,50 @@ class HardNegatives:
         return candidates.view(pools).gather(2, best).squeeze(2), log_probabilities[:, :k]
 
 
-SAMPLERS: dict[str, Callable[[Tensor, int, int, CandidateScores], Sampler]] = {
+class NegativesAmong:
+    """Draws from some of the items alone, by a sampler that knows them by their places.
+
+    Args:
+        make: Makes the sampler, as those of :data:`SAMPLERS` do.
+        pairs: Known positives (user row, item row), int64 ``[n, 2]``.
+        users: Number of users.
+        candidates: Distinct item rows, ascending, with all of the pairs, int64 ``[C]``.
+        scores: For those that ask a model.
+
+    Raises:
+        BadInput: Some user has seen every candidate.
+    """
+
+    def __init__(
+        self, make: "MakeSampler", pairs: Tensor, users: int, candidates: Tensor, scores: CandidateScores
+    ) -> None:
+        self._candidates = candidates
+        places = torch.stack([pairs[:, 0], torch.searchsorted(candidates, pairs[:, 1].contiguous())], dim=1)
+
+        def scores_of_places(users: Tensor, items: Tensor, context: Mapping[str, Tensor]) -> Tensor:
+            return scores(users, candidates[items], context)
+
+        self._sampler = make(places, users, len(candidates), scores_of_places)
+
+    def sample(
+        self, users: Tensor, k: int, generator: torch.Generator, *, positives: Tensor, context: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """See :class:`Sampler`; positives are candidates."""
+        known = torch.searchsorted(self._candidates, positives.contiguous())
+        places, log_probabilities = self._sampler.sample(users, k, generator, positives=known, context=context)
+        return self._candidates[places], log_probabilities
+
+
+MakeSampler = Callable[[Tensor, int, int, CandidateScores], Sampler]
+"""Of training pairs, numbers of users and items, and a model's scores."""
+
+SAMPLERS: dict[str, MakeSampler] = {
     "uniform": lambda pairs, users, items, scores: UniformNegatives(pairs, users, items),
     "popularity": lambda pairs, users, items, scores: PopularityNegatives(pairs, users, items),
     "in-batch": lambda pairs, users, items, scores: InBatchNegatives(pairs, users, items),
     "hard": HardNegatives,
 }
-"""Name in the configuration → what makes the sampler of training pairs, numbers of users and items, and a model."""
+"""Name in the configuration → what makes the sampler."""
 
 
 class _Known:

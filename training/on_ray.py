@@ -13,6 +13,7 @@ from contracts.cluster import Resources, cluster_of
 from contracts.errors import NotFound
 from contracts.home import Home
 from contracts.settings import Settings
+from training.studies import Study
 from training.train import TrainedVersion, train
 
 __all__ = ["train_on_node", "train_on_ray"]
@@ -26,6 +27,7 @@ def train_on_ray(
     seed: int = 0,
     force: bool = False,
     service: str | None = None,
+    study: Study | None = None,
 ) -> TrainedVersion:
     """Train on the cluster that the settings name; see :func:`training.train.train`.
 
@@ -41,7 +43,7 @@ def train_on_ray(
         there = settings.model_copy(
             update={"home": home.root, "device": resources.device, "threads": resources.cpus, "engine": "local"}
         )
-        arguments = (there, model, dict(overrides or {}), seed, force, service)
+        arguments = (there, model, dict(overrides or {}), seed, force, service, study)
         return cluster.run(train_on_node, *arguments, resources=resources)
 
 
@@ -52,6 +54,7 @@ def train_on_node(
     seed: int,
     force: bool,
     service: str | None = None,
+    study: Study | None = None,
 ) -> TrainedVersion:
     """What the task does.
 
@@ -67,4 +70,4 @@ def train_on_node(
             next_step="set BACKBEAT_HOME to a directory on storage that all nodes mount",
         )
     with redirect_stdout(sys.stderr):  # the command's result alone goes to its standard output
-        return train(settings, home, model, overrides, seed=seed, force=force, service=service)
+        return train(settings, home, model, overrides, seed=seed, force=force, service=service, study=study)

@@ -1,8 +1,10 @@
 """Model packages: a directory that loads without running foreign code and can prove that it still works.
 
 ``manifest.json`` (facts and file hashes), ``weights.safetensors``, ``users.parquet`` and ``items.parquet``
-(vocabularies), ``item_vectors.npy`` (float32 ``[N, D]``; of two-tower models), ``popularity.npy`` (int64 ``[N]``) and
-``golden.json`` (requests with the answers the model gave when it was packed).
+(vocabularies), ``item_vectors.npy`` (float32 ``[N, D]``; of two-tower models), ``popularity.npy`` (int64 ``[N]``),
+``index.faiss`` (of a two-tower model whose candidates are found by a graph),
+``golden.json`` (requests with the answers the model gave when it was packed) and ``validation_users.parquet``
+(metrics of each user, which versions are compared by).
 """
 
 import io
@@ -17,11 +19,14 @@ import torch
 
 from contracts.errors import BadInput
 from contracts.manifest import ModelManifest, seal, verify
+from contracts.user_figures import USER_FIGURES, UserFigures
 from contracts.vocabulary import Vocabulary
 from training.config import resolve_config
 from training.golden import REMEDY, write_golden
+from training.hnsw import HnswIndex
 from training.models import model_entry
 from training.recommender import Catalogue, Recommender, TwoTower
+from training.retrieval import Index
 
 if TYPE_CHECKING:
     from feature_repo.frame import TrainingFrame
@@ -29,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["LoadedPackage", "item_vectors_of", "load_package", "write_package"]
 
 _WEIGHTS, _USERS, _ITEMS = "weights.safetensors", "users.parquet", "items.parquet"
-_ITEM_VECTORS, _POPULARITY = "item_vectors.npy", "popularity.npy"
+_ITEM_VECTORS, _POPULARITY, _INDEX = "item_vectors.npy", "popularity.npy", "index.faiss"
 
 
 @dataclass(frozen=True)
@@ -45,10 +50,17 @@ class LoadedPackage:
     """``[N, D]``, row = item row; None of a scorer."""
     popularity: npt.NDArray[np.int64]
     """Training views of each item, ``[N]``."""
+    index: HnswIndex | None = None
+    """The graph that candidates are found by; None where they are found exactly."""
 
 
 def write_package(
-    directory: Path, model: Recommender, frame: "TrainingFrame", manifest: ModelManifest
+    directory: Path,
+    model: Recommender,
+    frame: "TrainingFrame",
+    manifest: ModelManifest,
+    figures: UserFigures | None = None,
+    index: Index | None = None,
 ) -> ModelManifest:
     """Write a fitted model as a package and seal it.
 
@@ -57,6 +69,8 @@ def write_package(
         model: The fitted model.
         frame: The data it was fitted on.
         manifest: The facts; hashes are filled in.
+        figures: Of the users of the validation events; a package without them cannot be compared.
+        index: What finds its candidates; kept in the package where it is a graph.
 
     Returns:
         The sealed manifest.
@@ -70,6 +84,10 @@ def write_package(
         (directory / _ITEM_VECTORS).write_bytes(_npy(vectors))
     (directory / _POPULARITY).write_bytes(_npy(frame.popularity))
     write_golden(LoadedPackage(directory, manifest, model, frame.users, frame.items, vectors, frame.popularity), frame)
+    if isinstance(index, HnswIndex):
+        index.save(directory / _INDEX)
+    if figures is not None:
+        figures.save(directory / USER_FIGURES)
     return seal(directory, manifest)
 
 
@@ -114,15 +132,33 @@ def load_package(directory: Path, device: str | torch.device = "cpu") -> LoadedP
             raise BadInput(
                 directory / name, found=f"{len(array):,} rows", expected=f"{len(items):,} items", next_step=REMEDY
             )
-    return LoadedPackage(directory, manifest, model, users, items, vectors, popularity)
+    return LoadedPackage(
+        directory, manifest, model, users, items, vectors, popularity, _read_graph(directory, manifest, len(items))
+    )
+
+
+def _read_graph(directory: Path, manifest: ModelManifest, items: int) -> HnswIndex | None:
+    if manifest.index.kind == "exact":
+        return None
+    path = directory / _INDEX
+    index = HnswIndex.load(path) if path.is_file() else None
+    if index is None or len(index) != items:
+        raise BadInput(
+            path,
+            found="no file" if index is None else f"a graph of {len(index):,} items",
+            expected=f"the graph of {items:,} items that the manifest says finds its candidates",
+            next_step=REMEDY,
+        )
+    return index
 
 
 def _read_weights(path: Path) -> dict[str, torch.Tensor]:
+    # Not all at once from bytes: that is one long call of C, for which a service that answers meanwhile stands still.
     try:
-        tensors: dict[str, torch.Tensor] = safetensors.torch.load(path.read_bytes())
+        with safetensors.safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - it is no mapping
     except safetensors.SafetensorError as error:
         raise BadInput(path, found=str(error), expected="tensors in the safetensors format", next_step=REMEDY) from None
-    return tensors
 
 
 def _read_array(path: Path) -> npt.NDArray[Any]:

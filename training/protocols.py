@@ -38,7 +38,7 @@ class Protocol:
 
         Args:
             snapshot: The data.
-            split: How they were cut, e.g. ``snapshot.split.describe()`` or :attr:`HeldOut.split`.
+            split: How they were cut, as :meth:`training.splits.Cut.describe` says.
             seeds: Of the split, where it was drawn.
         """
         return ProtocolFingerprint(
@@ -71,10 +71,8 @@ class HeldOut:
     each user."""
     candidates: npt.NDArray[np.int64] | None = None
     """Distinct item rows that are ranked, ``[C]``, e.g. the new items of a cold start; all if None."""
-    split: str = ""
-    """How they were set apart, for the protocol's fingerprint."""
 
 
 def validation_of(frame: "TrainingFrame") -> HeldOut:
     """The validation events of a frame, which choose when training stops."""
-    return HeldOut(frame.validation, frame.validation_context)
+    return HeldOut(frame.validation, frame.validation_context, frame.validation_candidates)

@@ -4,8 +4,8 @@ A held-out item whose score others share is not favoured: those tied stand in a 
 it has on average, 1 + better + tied / 2 where it is the only held-out item among them.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -58,11 +58,15 @@ class Standing:
     """Where the held-out items stand in the lists of a model."""
 
     ranks: Ranks
-    """Exact up to the largest cut-off of the protocol; behind it only that they are behind it."""
+    """Exact up to the largest cut-off of the protocol, or as deep as was asked for; behind it only that they are
+    behind it."""
     users: Rows
     """User row of each list, ascending, ``[L]``; a user has one list, or one for each held-out event."""
     pairs: Rows
     """Held-out (user row, item row) in the order of the ranks, ``[m, 2]``."""
+    shown: Mapping[int, Rows] = field(default_factory=dict)
+    """Cut-off → in the first places of how many lists each item stands, ``[N]``. Empty in sampled ranking, whose lists
+    hold what was drawn."""
 
 
 def ranked(model: Recommender, frame: "TrainingFrame", users: Rows, k: int) -> Iterator[Ranked]:
@@ -86,7 +90,9 @@ def ranked(model: Recommender, frame: "TrainingFrame", users: Rows, k: int) -> I
         yield Ranked(part.users, items, part.able, width)
 
 
-def stand(model: Recommender, frame: "TrainingFrame", held: HeldOut, protocol: Protocol) -> Standing:
+def stand(
+    model: Recommender, frame: "TrainingFrame", held: HeldOut, protocol: Protocol, depth: int | None = None
+) -> Standing:
     """Rank the candidates of each list and note where the held-out items stand.
 
     In full ranking without contexts a user has one list, with all held-out items of the user; otherwise each held-out
@@ -97,6 +103,7 @@ def stand(model: Recommender, frame: "TrainingFrame", held: HeldOut, protocol: P
         frame: Gives histories, contexts, and which items a user has interactions with.
         held: The events; their order is of no consequence.
         protocol: The candidates, and how far down ranks matter.
+        depth: Down to where ranks are to be exact, if further.
 
     Raises:
         BadInput: There are no events, one is of an item that is no candidate, or too few candidates are left to draw.
@@ -112,17 +119,18 @@ def stand(model: Recommender, frame: "TrainingFrame", held: HeldOut, protocol: P
         users, place = pairs[:, 0], np.arange(len(pairs))
     else:
         users, place = np.unique(pairs[:, 0], return_inverse=True)
+    shown = _Shown(() if sampled else protocol.cutoffs, len(frame.items), held.candidates, model.device)
     with torch.inference_mode():
         if protocol.negatives is not None:
             drawn = drawn_candidates(frame, pairs, held.candidates, protocol.negatives, protocol.seed)
             parts = list(_in_samples(model, frame, pairs, context, drawn))
         else:
             seen = frame.train if protocol.exclude_seen else frame.train[:0]
-            depth = max(protocol.cutoffs)
-            parts = list(_in_all(model, frame, users, context, pairs, place, held.candidates, seen, depth))
+            depth = max(*protocol.cutoffs, depth or 0)
+            parts = list(_in_all(model, frame, users, context, pairs, place, held.candidates, seen, depth, shown))
         better, tied, able = (torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True))
     rank = np.where(able[place], _expected_ranks(place, better, tied), np.inf)
-    return Standing(Ranks.of(place, rank), users, pairs)
+    return Standing(Ranks.of(place, rank), users, pairs, shown.counts())
 
 
 class _Scores(NamedTuple):
@@ -171,6 +179,7 @@ def _in_all(
     items: Rows | None,
     seen: Rows,
     depth: int,
+    shown: "_Shown",
 ) -> Iterator[_Counts]:
     """Full ranking: counts among all candidates, exact where fewer than ``depth`` are better."""
     position = np.arange(len(frame.items))
@@ -189,20 +198,21 @@ def _in_all(
         own = flat[cells]
         flat[grouped.flat(part.users, width).to(device)] = -torch.inf
         flat[cells] = own  # The held-out item is a candidate even where it was trained on.
-        yield *_counts(part.scores, local, own, depth), part.able
+        best = part.scores.topk(min(depth, width), dim=1)
+        shown.add(best.values, best.indices, part.able)
+        yield *_counts(part.scores, best.values, local, own), part.able
 
 
-def _counts(scores: Tensor, local: Tensor, own: Tensor, depth: int) -> tuple[Tensor, Tensor]:
+def _counts(scores: Tensor, best: Tensor, local: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
     """Candidates above each held-out item, and beside it, int64 ``[P]`` each.
 
     Args:
         scores: ``[B, C]``.
+        best: The highest of each list, falling, ``[B, depth]``: counts are exact where fewer are better.
         local: List of each held-out item, ``[P]``.
         own: Its score, ``[P]``.
-        depth: How many of a list's best are looked at: counts are exact where fewer are better.
     """
     width = scores.shape[1]
-    best = scores.topk(min(depth, width), dim=1).values
     better, tied = torch.empty_like(local), torch.empty_like(local)
     for some in torch.split(torch.arange(len(local), device=local.device), max(1, _CELLS // best.shape[1])):
         rows, mine = best[local[some]], own[some].unsqueeze(1)
@@ -290,6 +300,37 @@ def _require_finite(model: Recommender, scores: Tensor) -> None:
             expected="finite numbers",
             next_step="train it with a lower `--set learning_rate=RATE`",
         )
+
+
+class _Shown:
+    """Counts in how many lists each item stands.
+
+    Args:
+        cutoffs: Lengths of the lists.
+        items: Number of items.
+        candidates: Item row of each column of the lists; all items if None.
+        device: Where the lists are.
+    """
+
+    def __init__(self, cutoffs: Sequence[int], items: int, candidates: Rows | None, device: torch.device) -> None:
+        self._rows = torch.from_numpy(np.arange(items) if candidates is None else candidates).to(device)
+        self._counts = {k: torch.zeros(items, dtype=torch.int64, device=device) for k in cutoffs}
+
+    def add(self, scores: Tensor, columns: Tensor, able: Tensor) -> None:
+        """Count some lists.
+
+        Args:
+            scores: Of the best, falling, ``[B, depth]``; minus infinity where the candidates have ended.
+            columns: Theirs, ``[B, depth]``; columns behind the candidates are fillers (:mod:`training.remeasure`).
+            able: Whether there is a list at all, ``[B]``.
+        """
+        there = (scores != -torch.inf) & able.unsqueeze(1) & (columns < len(self._rows))
+        for k, counts in self._counts.items():
+            counts += torch.bincount(self._rows[columns[:, :k][there[:, :k]]], minlength=len(counts))
+
+    def counts(self) -> dict[int, Rows]:
+        """Cut-off → lists that each item stands in, ``[N]``."""
+        return {k: counts.cpu().numpy() for k, counts in self._counts.items()}
 
 
 class _Grouped:

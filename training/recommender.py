@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from contracts.errors import BadInput
 from training.batches import UserBatch
 from training.config import RecommenderConfig
+from training.internals import Internals
 from training.protocols import FULL_20, Protocol
+from training.sized import SizedByData
 
 if TYPE_CHECKING:
     # Only a name here: whoever loads a package needs no feature store.
@@ -141,9 +143,22 @@ class Recommender(nn.Module, ABC):
         """
         return self
 
+    def internals(self) -> Internals:
+        """What there is to look at in the fitted model beside its scores; nothing, for most."""
+        return Internals()
+
     def state(self) -> dict[str, Tensor]:
         """Everything that scoring needs, as contiguous CPU tensors."""
         return {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+
+    def make_room(self, state: Mapping[str, Tensor]) -> None:
+        """Give the parts whose size the data decide the sizes that they have in a state."""
+        for name, part in self.named_modules():
+            if isinstance(part, SizedByData):
+                inside = {
+                    key.removeprefix(f"{name}."): value for key, value in state.items() if key.startswith(f"{name}.")
+                }
+                part.make_room(inside)
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Take over what :meth:`state` returned.
@@ -151,6 +166,7 @@ class Recommender(nn.Module, ABC):
         Raises:
             BadInput: A tensor is missing, surplus or of another shape.
         """
+        self.make_room(state)
         own = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in self.state_dict().items()}
         given = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in state.items()}
         for name in sorted(own.keys() | given.keys()):

@@ -1,8 +1,9 @@
-"""Measure a package on another data snapshot: ``python -m training.remeasure PACKAGE SNAPSHOT``.
+"""Measure a package on another data snapshot: ``python -m training.remeasure PACKAGE SNAPSHOT FIGURES``.
 
 The home and the device are those of the environment's settings. Ranks the snapshot's validation pairs as training
-does there, and writes one JSON document to standard output: ``protocol`` (digest of what was measured by) and
-``metrics``. Exit code 0; otherwise the fault's own code, with its paragraph on standard error.
+does there, writes the metrics of each user to the file FIGURES (:mod:`contracts.user_figures`), and one JSON document
+to standard output: ``protocol`` (digest of what was measured by) and ``metrics``. Exit code 0; otherwise the fault's
+own code, with its paragraph on standard error.
 """
 
 import sys
@@ -16,10 +17,13 @@ import torch
 from torch import Tensor
 
 from contracts.process import answer_as_module
+from contracts.user_figures import UserFigures
 from training.batches import PADDING, UserBatch
 from training.evaluation import CUTOFF, evaluate
+from training.outcome import metrics_of_part, user_figures
 from training.protocols import FULL_20, Protocol, validation_of
 from training.questions import question_of
+from training.ranking import stand
 from training.recommender import Catalogue, FitReport, OnEpoch, Recommender, TwoTower
 
 if TYPE_CHECKING:
@@ -143,14 +147,17 @@ def visitor(package: "LoadedPackage", frame: "TrainingFrame") -> Recommender:
     return (_ScorerVisitor if package.item_vectors is None else _TowerVisitor)(package, frame)
 
 
-def remeasure(package: "LoadedPackage", frame: "TrainingFrame", protocol: Protocol = FULL_20) -> dict[str, float]:
-    """``validation_…`` metrics of a package on the validation events of a frame.
+def remeasure(
+    package: "LoadedPackage", frame: "TrainingFrame", protocol: Protocol = FULL_20
+) -> tuple[dict[str, float], UserFigures]:
+    """``validation_…`` metrics of a package on the validation events of a frame, those of slices and of each user too.
 
     Raises:
         BadInput: The frame holds out no pairs.
     """
-    measured = evaluate(visitor(package, frame), frame, validation_of(frame), protocol)
-    return {f"validation_{name}": value for name, value in measured.items()}
+    held = validation_of(frame)
+    standing = stand(visitor(package, frame), frame, held, protocol)
+    return metrics_of_part("validation", standing, frame, held, protocol), user_figures(standing, frame, protocol)
 
 
 def _rows_in(own: Any, others: Any) -> Tensor:
@@ -168,20 +175,19 @@ def _measured(settings: "Settings", home: "Home", arguments: Sequence[str]) -> d
     from feature_repo.offline import read_snapshot
     from training.packages import load_package
 
-    directory, snapshot_id = arguments
+    directory, snapshot_id, figures_path = arguments
     package = load_package(Path(directory), prepare_torch(settings))
     snapshot = read_snapshot(home, snapshot_id)
     frame = load_unjudged_frame(settings, home, package.manifest.feature_service, snapshot)
     question = question_of(package.manifest.feature_service)
-    return {
-        "protocol": question.fingerprint(snapshot).digest,
-        "metrics": remeasure(package, frame, question.protocol),
-    }
+    metrics, figures = remeasure(package, frame, question.protocol)
+    figures.save(Path(figures_path))
+    return {"protocol": question.fingerprint(snapshot).digest, "metrics": metrics}
 
 
 def main(arguments: Sequence[str]) -> int:
     """Measure the package in a directory on a snapshot of the home; returns the exit code."""
-    return answer_as_module("python -m training.remeasure PACKAGE SNAPSHOT", arguments, _measured)
+    return answer_as_module("python -m training.remeasure PACKAGE SNAPSHOT FIGURES", arguments, _measured)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from training.ranking import Standing
 if TYPE_CHECKING:
     from feature_repo.frame import TrainingFrame
 
-__all__ = ["FEW", "Slice", "slice_metrics"]
+__all__ = ["FEW", "Slice", "marks_of", "slice_metrics"]
 
 Marks = npt.NDArray[np.bool_]
 
@@ -52,11 +52,17 @@ def slice_metrics(standing: Standing, frame: "TrainingFrame", protocol: Protocol
           ``tail_items``: the others;
         - ``missing_<modality>``: items without a vector of a modality of the frame.
     """
-    return {name: _slice(standing, chosen, protocol) for name, chosen in _chosen(standing.pairs, frame, few).items()}
+    return {name: _slice(standing, chosen, protocol) for name, chosen in marks_of(standing.pairs, frame, few).items()}
 
 
-def _chosen(pairs: npt.NDArray[np.int64], frame: "TrainingFrame", few: int) -> dict[str, Marks]:
-    """Name of a slice → which held-out events are in it, ``[m]``."""
+def marks_of(pairs: npt.NDArray[np.int64], frame: "TrainingFrame", few: int = FEW) -> dict[str, Marks]:
+    """Name of a slice → which events are in it, ``[m]``; see :func:`slice_metrics`.
+
+    Args:
+        pairs: User row and item row, ``[m, 2]``.
+        frame: As there.
+        few: Likewise.
+    """
     users, items = pairs.T
     of_users = np.bincount(frame.train[:, 0], minlength=len(frame.users))
     of_items = np.bincount(frame.train[:, 1], minlength=len(frame.items))

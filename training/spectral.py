@@ -1,14 +1,17 @@
 """Where item vectors may start: the leading factors of the interactions."""
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-__all__ = ["SpectralStart", "spectral_start"]
+if TYPE_CHECKING:
+    from feature_repo.frame import TrainingFrame
+
+__all__ = ["SpectralStart", "spectral_start", "start_spectral"]
 
 
 class SpectralStart(NamedTuple):
@@ -59,3 +62,26 @@ def spectral_start(
     size = spread / scores.std()
     targets, witnesses = targets * (size / balance) ** 0.5, witnesses * (size * balance) ** 0.5
     return SpectralStart(torch.from_numpy(targets).float(), torch.from_numpy(witnesses).float())
+
+
+def start_spectral(
+    frame: "TrainingFrame",
+    targets: nn.Parameter,
+    witnesses: nn.Parameter,
+    *,
+    beta: float,
+    spread: float,
+    generator: torch.Generator,
+) -> None:
+    """Let two tables ``[N, d]`` start from the factors of a frame's training pairs; the rest as above."""
+    start = spectral_start(
+        frame.train,
+        (len(frame.users), len(frame.items)),
+        targets.shape[1],
+        beta=beta,
+        spread=spread,
+        generator=np.random.default_rng(int(torch.randint(2**31, (), generator=generator))),
+    )
+    with torch.no_grad():
+        targets.copy_(start.targets)
+        witnesses.copy_(start.witnesses)

@@ -1,11 +1,12 @@
-"""Other ways to hold out events than the snapshot's global instants.
+"""How a frame's interactions are set apart for training, validation and test.
 
-Each takes a training frame and the pairs of all its parts, and returns a frame whose training and validation pairs,
+A cut takes a training frame and the events of all its parts, and gives a frame whose training and validation pairs,
 histories and popularity come from the new training part alone, and the test part beside it. What items and requests
 contain (modalities, contexts, texts) and the networks stay: they are no labels.
 """
 
-from dataclasses import replace
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,161 +17,213 @@ from training.batches import PADDING
 from training.protocols import HeldOut
 
 if TYPE_CHECKING:
+    from contracts.snapshot import SplitInstants
     from feature_repo.frame import TrainingFrame
+    from feature_repo.frames.events import Events
 
-__all__ = ["by_record", "global_instants", "hold_out_share", "item_cold_start", "leave_one_out"]
+__all__ = ["ByRecord", "Cut", "GlobalInstants", "HoldOutShare", "LeaveOneOut", "Marks", "NewItems", "parted"]
 
 Rows = npt.NDArray[np.int64]
 Marks = npt.NDArray[np.bool_]
+"""One truth value for each event, ``[n]``."""
 
 
-def global_instants(frame: "TrainingFrame", test: Rows, context: Rows | None = None) -> tuple["TrainingFrame", HeldOut]:
-    """The split that the frame has: two instants cut all users at once.
+@dataclass(frozen=True)
+class Cut(ABC):
+    """One way to set events apart."""
 
-    Args:
-        frame: As loaded.
-        test: Its test pairs, ``[k, 2]``.
-        context: Row in ``frame.contexts`` of each, ``[k]``; None where requests bring nothing.
-    """
-    return frame, HeldOut(test, context, split=frame.snapshot.split.describe())
+    @abstractmethod
+    def describe(self, instants: "SplitInstants") -> str:
+        """The rule in words, for the fingerprint of a protocol.
+
+        Args:
+            instants: Those of the snapshot.
+        """
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """What decides which events are drawn; nothing where none are."""
+        return ()
+
+    def parts(self, frame: "TrainingFrame", events: "Events") -> tuple["TrainingFrame", HeldOut]:
+        """The frame of what is neither validation nor test, and the test events.
+
+        Args:
+            frame: Gives all but the pairs.
+            events: Those of all parts in order of arrival, as ``feature_repo.frame.load_all_events`` gives them.
+
+        Raises:
+            BadInput: The cut's numbers are impossible, a pair without context stands twice, or nothing is left for a
+                part.
+        """
+        if events.context is None:
+            _require_distinct(frame, events.pairs)
+        validation, test = self.marks(frame, events)
+        return parted(frame, events, validation, test, self.describe(frame.snapshot.split))
+
+    @abstractmethod
+    def marks(self, frame: "TrainingFrame", events: "Events") -> tuple[Marks, Marks]:
+        """Which events validate and which test, ``[n]`` each; the others train."""
 
 
-def leave_one_out(
-    frame: "TrainingFrame", pairs: Rows, generator: np.random.Generator
-) -> tuple["TrainingFrame", HeldOut]:
+@dataclass(frozen=True)
+class GlobalInstants(Cut):
+    """The split that the snapshot has: two instants cut all users at once."""
+
+    def describe(self, instants: "SplitInstants") -> str:
+        return instants.describe()
+
+    def parts(self, frame: "TrainingFrame", events: "Events") -> tuple["TrainingFrame", HeldOut]:
+        test = events.parts(frame.snapshot.split)[2]
+        return frame, HeldOut(test.pairs, test.context)
+
+    def marks(self, frame: "TrainingFrame", events: "Events") -> tuple[Marks, Marks]:
+        train, validation, _ = (len(part) for part in events.parts(frame.snapshot.split))
+        place = np.arange(len(events))
+        return (place >= train) & (place < train + validation), place >= train + validation
+
+
+@dataclass(frozen=True)
+class LeaveOneOut(Cut):
     """One random interaction of each user held out for test and one for validation.
 
     A user with two interactions has none in validation, a user with one has it in training.
-
-    Args:
-        frame: Gives all but the pairs.
-        pairs: Distinct (user row, item row) of all parts, in order of arrival, ``[n, 2]``.
-        generator: Chooses.
-
-    Raises:
-        BadInput: A pair stands twice, or nothing is left for a part.
     """
-    place, count = _shuffled_within_users(pairs, len(frame.users), generator)
-    test = (place == 0) & (count >= 2)
-    validation = (place == 1) & (count >= 3)
-    split = "one random interaction per user held out, another for validation"
-    return _parted(frame, pairs, None, validation, test, split)
+
+    seed: int = 0
+
+    def describe(self, instants: "SplitInstants") -> str:
+        return "one random interaction per user held out, another for validation"
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        return (self.seed,)
+
+    def marks(self, frame: "TrainingFrame", events: "Events") -> tuple[Marks, Marks]:
+        place, count = _shuffled_within_users(events.pairs, len(frame.users), self.seed)
+        return (place == 1) & (count >= 3), (place == 0) & (count >= 2)
 
 
-def hold_out_share(
-    frame: "TrainingFrame",
-    pairs: Rows,
-    generator: np.random.Generator,
-    *,
-    train: float = 0.7,
-    validation: float = 0.1,
-) -> tuple["TrainingFrame", HeldOut]:
-    """A share of each user's interactions trains, the rest is test; to the nearest whole interaction.
+@dataclass(frozen=True)
+class _Shares(Cut):
+    train: float
+    """Share of the events that train or validate."""
+    validation: float = 0.1
+    """Share of the events that validate; out of those of ``train``."""
+    seed: int = 0
 
-    Args:
-        frame: Gives all but the pairs.
-        pairs: As for :func:`leave_one_out`.
-        generator: Chooses.
-        train: Share of a user's interactions that train or validate.
-        validation: Share of a user's interactions that validate; out of those of ``train``.
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        return (self.seed,)
 
-    Raises:
-        BadInput: A share is impossible, a pair stands twice, or nothing is left for a part.
+    def _require_possible(self) -> None:
+        if not 0 < self.validation < self.train < 1:
+            raise BadInput(
+                "shares of a split",
+                found=f"train {self.train:g}, validation {self.validation:g}",
+                expected="0 < validation < train < 1; validation is taken out of train",
+                next_step="correct the shares",
+            )
+
+
+@dataclass(frozen=True)
+class HoldOutShare(_Shares):
+    """A share of each user's interactions trains, the rest is test; to the nearest whole interaction."""
+
+    train: float = 0.7
+
+    def describe(self, instants: "SplitInstants") -> str:
+        return f"{self.train:g} of each user's interactions, {self.validation:g} of them for validation"
+
+    def marks(self, frame: "TrainingFrame", events: "Events") -> tuple[Marks, Marks]:
+        self._require_possible()
+        place, count = _shuffled_within_users(events.pairs, len(frame.users), self.seed)
+        tests, validations = (np.floor(share * count + 0.5) for share in (1 - self.train, self.validation))
+        return (place >= tests) & (place < tests + validations), place < tests
+
+
+@dataclass(frozen=True)
+class ByRecord(_Shares):
+    """A share of all events trains, whoever they are of; the rest is test.
+
+    Where requests bring a context each held-out event has a list of its own, and a pair may come again in another part.
     """
-    _require_shares(train, validation)
-    place, count = _shuffled_within_users(pairs, len(frame.users), generator)
-    tests, validations = (np.floor(share * count + 0.5) for share in (1 - train, validation))
-    split = f"{train:g} of each user's interactions, {validation:g} of them for validation"
-    return _parted(frame, pairs, None, (place >= tests) & (place < tests + validations), place < tests, split)
+
+    train: float = 0.8
+
+    def describe(self, instants: "SplitInstants") -> str:
+        return f"{self.train:g} of the records, {self.validation:g} of them for validation"
+
+    def marks(self, frame: "TrainingFrame", events: "Events") -> tuple[Marks, Marks]:
+        self._require_possible()
+        place = np.random.default_rng(self.seed).permutation(len(events))
+        tests = round((1 - self.train) * len(events))
+        validations = round(self.validation * len(events))
+        return (place >= tests) & (place < tests + validations), place < tests
 
 
-def by_record(
-    frame: "TrainingFrame",
-    pairs: Rows,
-    generator: np.random.Generator,
-    *,
-    context: Rows | None = None,
-    train: float = 0.8,
-    validation: float = 0.1,
-) -> tuple["TrainingFrame", HeldOut]:
-    """A share of all records trains, whoever they are of; the rest is test.
+@dataclass(frozen=True)
+class NewItems(Cut):
+    """Items that nobody has seen in training: those that first come after the snapshot's instants.
 
-    Args:
-        frame: Gives all but the pairs.
-        pairs: Records of all parts, in order of arrival, ``[n, 2]``; distinct where they bring no context. With
-            contexts a pair may come again, in another part too.
-        generator: Chooses.
-        context: Row in ``frame.contexts`` of each record, ``[n]``.
-        train: Share of the records that train or validate.
-        validation: Share of the records that validate; out of those of ``train``.
-
-    Raises:
-        BadInput: A share is impossible, a pair without context stands twice, or nothing is left for a part.
+    All their interactions are held out and ranked among themselves, the new items of the validation and those of the
+    test. Nor are they drawn as negatives: a model would learn that what they contain is not liked.
     """
-    _require_shares(train, validation)
-    place = generator.permutation(len(pairs))
-    tests = round((1 - train) * len(pairs))
-    validations = round(validation * len(pairs))
-    split = f"{train:g} of the records, {validation:g} of them for validation"
-    if context is not None:
-        split += ", each with its own list"
-    return _parted(frame, pairs, context, (place >= tests) & (place < tests + validations), place < tests, split)
 
+    def describe(self, instants: "SplitInstants") -> str:
+        return f"{instants.describe()}; items without an event before, ranked among themselves"
 
-def item_cold_start(
-    frame: "TrainingFrame", pairs: Rows, *, validation: Rows, test: Rows
-) -> tuple["TrainingFrame", HeldOut]:
-    """Items that nobody has seen in training: all their interactions are held out, and ranked among themselves.
-
-    Args:
-        frame: Gives all but the pairs.
-        pairs: As for :func:`leave_one_out`.
-        validation: Item rows of the new items for validation.
-        test: Item rows of the new items for test; they are the candidates.
-
-    Raises:
-        BadInput: An item is in both sets, a pair stands twice, or nothing is left for a part.
-    """
-    both = np.intersect1d(validation, test)
-    if len(both):
-        raise BadInput(
-            "items of the cold start",
-            found=f"item row {both[0]} for validation and for test",
-            expected="two sets without a common item",
-            next_step="leave it out of one of them",
+    def parts(self, frame: "TrainingFrame", events: "Events") -> tuple["TrainingFrame", HeldOut]:
+        training, held = super().parts(frame, events)
+        training = replace(
+            training,
+            validation_candidates=np.unique(training.validation[:, 1]),
+            negative_candidates=np.unique(training.train[:, 1]),
         )
-    split = (
-        f"all interactions with {len(test):,} new items, which are the candidates; {len(validation):,} for validation"
-    )
-    frame, held = _parted(frame, pairs, None, np.isin(pairs[:, 1], validation), np.isin(pairs[:, 1], test), split)
-    return frame, replace(held, candidates=np.unique(test))
+        return training, replace(held, candidates=np.unique(held.pairs[:, 1]))
+
+    def marks(self, frame: "TrainingFrame", events: "Events") -> tuple[Marks, Marks]:
+        known, validating, _ = (np.unique(part.pairs[:, 1]) for part in events.parts(frame.snapshot.split))
+        items = events.pairs[:, 1]
+        validation = np.isin(items, validating) & ~np.isin(items, known)
+        return validation, ~np.isin(items, known) & ~validation
 
 
-def _parted(
-    frame: "TrainingFrame", pairs: Rows, context: Rows | None, validation: Marks, test: Marks, split: str
+def parted(
+    frame: "TrainingFrame", events: "Events", validation: Marks, test: Marks, rule: str
 ) -> tuple["TrainingFrame", HeldOut]:
-    """The frame of what is neither validation nor test, and the test events."""
-    if context is None:
-        _require_distinct(frame, pairs)
+    """A frame whose pairs, histories and popularity are those of a new training part, and the test events.
+
+    Args:
+        frame: Gives all else.
+        events: In order of arrival, ``[n]``; those of the frame that are not among them are left out.
+        validation: Which of them validate.
+        test: Which of them are test; the others train.
+        rule: How they were marked, for the error.
+
+    Raises:
+        BadInput: Nothing is left for a part.
+    """
     train = ~(validation | test)
     for name, part in (("training", train), ("validation", validation), ("test", test)):
         if not part.any():
             raise BadInput(
-                f"split of {len(pairs):,} interactions: {split}",
+                f"split of {len(events):,} interactions: {rule}",
                 found=f"none left for {name}",
                 expected="at least one in each part",
                 next_step="take data with more interactions, or other shares",
             )
+    training, validating, tested = (events.part(np.flatnonzero(part)) for part in (train, validation, test))
     parts = replace(
         frame,
-        train=pairs[train],
-        validation=pairs[validation],
-        train_context=None if context is None else context[train],
-        validation_context=None if context is None else context[validation],
-        history=_histories(pairs[train], frame.history.shape),
-        popularity=np.bincount(pairs[train, 1], minlength=len(frame.items)),
+        train=training.pairs,
+        validation=validating.pairs,
+        train_context=training.context,
+        validation_context=validating.context,
+        history=_histories(training.pairs, frame.history.shape),
+        popularity=np.bincount(training.pairs[:, 1], minlength=len(frame.items)),
     )
-    return parts, HeldOut(pairs[test], None if context is None else context[test], split=split)
+    return parts, HeldOut(tested.pairs, tested.context)
 
 
 def _histories(train: Rows, shape: tuple[int, ...]) -> Rows:
@@ -186,24 +239,14 @@ def _histories(train: Rows, shape: tuple[int, ...]) -> Rows:
     return history
 
 
-def _shuffled_within_users(pairs: Rows, users: int, generator: np.random.Generator) -> tuple[Rows, Rows]:
+def _shuffled_within_users(pairs: Rows, users: int, seed: int) -> tuple[Rows, Rows]:
     """Place of each pair in a random order of its user's, from 0, and how many the user has, ``[n]`` each."""
-    shuffled = generator.permutation(len(pairs))
+    shuffled = np.random.default_rng(seed).permutation(len(pairs))
     order = shuffled[np.argsort(pairs[shuffled, 0], kind="stable")]
     counts = np.bincount(pairs[:, 0], minlength=users)
     place = np.empty(len(pairs), np.int64)
     place[order] = np.arange(len(pairs)) - np.repeat(np.cumsum(counts) - counts, counts)
     return place, counts[pairs[:, 0]]
-
-
-def _require_shares(train: float, validation: float) -> None:
-    if not 0 < validation < train < 1:
-        raise BadInput(
-            "shares of a split",
-            found=f"train {train:g}, validation {validation:g}",
-            expected="0 < validation < train < 1; validation is taken out of train",
-            next_step="correct the shares",
-        )
 
 
 def _require_distinct(frame: "TrainingFrame", pairs: Rows) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from contracts.errors import TrainingDiverged
+from training.averaging import RunningMean
 from training.batches import Samples
 from training.ranks import Ranks
 from training.recommender import Recommender
@@ -24,10 +25,11 @@ class Step:
     Args:
         model: Holds the parameters; its own are initialised already.
         objective: What to minimise.
-        parameters: What to optimise.
+        parameters: What to optimise, of it what wants a gradient.
         learning_rate: Step size of Adam.
         clip: Largest norm of the gradient, if any.
         halved: Whether the objective runs in bfloat16 where that is safe.
+        averaging: Decay of the running mean of the parameters, if there is to be one.
         ranks: The processes.
     """
 
@@ -40,10 +42,12 @@ class Step:
         learning_rate: float,
         clip: float | None,
         halved: bool,
+        averaging: float | None,
         ranks: Ranks,
     ) -> None:
-        self.parameters = list(parameters)
+        self.parameters = [parameter for parameter in parameters if parameter.requires_grad]
         self.optimizer = torch.optim.Adam(self.parameters, lr=learning_rate, fused=True)
+        self.mean = None if averaging is None else RunningMean(self.parameters, averaging)
         self._model, self._clip, self._halved, self._ranks = model, clip, halved, ranks
         self._learning_rate = learning_rate
         self._objective = ranks.averaging(model, objective)
@@ -72,6 +76,8 @@ class Step:
         if self._clip is not None:
             nn.utils.clip_grad_norm_(self.parameters, self._clip)
         self.optimizer.step()
+        if self.mean is not None:
+            self.mean.update()
         return {name: term.detach().float() * weight for name, term in terms.items()}
 
     def restore(self, adam: dict[str, Any]) -> None:

@@ -5,15 +5,16 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlparse
 
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from contracts.addresses import mlflow_artifact_url, mlflow_tracking_url, require_answer
 from contracts.files import directory_written_whole
@@ -21,6 +22,7 @@ from contracts.home import Home
 from contracts.settings import Settings
 from contracts.snapshot import Snapshot
 from contracts.surfaces import EXPERIMENT, PACKAGE_ARTIFACT, SURFACES, Tag
+from training.machine import watched
 from training.recommender import EpochReport
 
 __all__ = ["TrackedRun", "Tracker"]
@@ -47,6 +49,10 @@ class TrackedRun:
     def log_params(self, params: Mapping[str, object]) -> None:
         """Record the resolved configuration."""
         self._client.log_batch(self.run_id, params=[Param(name, str(value)) for name, value in params.items()])
+
+    def log_document(self, name: str, document: Mapping[str, object]) -> None:
+        """Make a JSON document an artifact of the run."""
+        self._client.log_dict(self.run_id, dict(document), name)
 
     def log_input(self, snapshot: Snapshot, location: str) -> None:
         """Record the data: its name, and its id as the digest."""
@@ -99,6 +105,19 @@ class TrackedRun:
                 shutil.rmtree(waiting, ignore_errors=True)
         return f"{self._artifact_uri}/{PACKAGE_ARTIFACT}", built
 
+    def log_tags(self, tags: Mapping[str, str]) -> None:
+        """Set tags that were not known at the start."""
+        self._client.log_batch(self.run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+
+    def store_files(self, directory: Path) -> None:
+        """Make the files of a directory artifacts of the run."""
+        self._client.log_artifacts(self.run_id, str(directory))
+
+    def adopt(self, run_id: str) -> None:
+        """Show another run below this one, unless it is below another already."""
+        if MLFLOW_PARENT_RUN_ID not in self._client.get_run(run_id).data.tags:
+            self._client.set_tag(run_id, MLFLOW_PARENT_RUN_ID, self.run_id)
+
     def register(self, surface: str, package: str, tags: Mapping[str, str]) -> str:
         """Make the package a version of a surface; returns the version."""
         try:
@@ -126,6 +145,7 @@ class Tracker:
         self._url = mlflow_tracking_url(settings, home)
         self._artifacts = mlflow_artifact_url(settings, home)
         self._cache = home.cache
+        self._interval = settings.system_metrics
 
     @cached_property
     def _client(self) -> MlflowClient:
@@ -135,9 +155,19 @@ class Tracker:
         return MlflowClient(tracking_uri=self._url, registry_uri=self._url)
 
     @contextmanager
-    def run(self, name: str, tags: Mapping[str, str]) -> Iterator[TrackedRun]:
-        """Record a run from start to end: FINISHED, FAILED, or KILLED by an interrupt."""
-        run = self._client.create_run(self._experiment(), run_name=name, tags=dict(tags))
+    def run(self, name: str, tags: Mapping[str, str], again: str | None = None) -> Iterator[TrackedRun]:
+        """Record a run from start to end: FINISHED, FAILED, or KILLED by an interrupt.
+
+        Args:
+            name: What it is called.
+            tags: Of it.
+            again: Id of a run that is gone on with, whatever it ended as; a new one if None.
+        """
+        if again is None:
+            run = self._client.create_run(self._experiment(), run_name=name, tags=dict(tags))
+        else:
+            self._client.update_run(again, status="RUNNING")
+            run = self._client.get_run(again)
         outcome = "FAILED"
         try:
             yield TrackedRun(self._client, run.info.run_id, run.info.artifact_uri, self._cache)
@@ -147,6 +177,15 @@ class Tracker:
             raise
         finally:
             self._client.set_terminated(run.info.run_id, outcome)
+
+    def end(self, run_id: str, outcome: str, tags: Mapping[str, str]) -> None:
+        """Close a run whose process was killed: FINISHED, FAILED or KILLED."""
+        self._client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+        self._client.set_terminated(run_id, outcome)
+
+    def watched(self, run: TrackedRun) -> AbstractContextManager[None]:
+        """Log what the machine does meanwhile as metrics of a run, as often as the setting ``system_metrics`` says."""
+        return watched(run.run_id, self._url, self._interval)
 
     def find(self, surface: str, training_key: str) -> tuple[str, str, dict[str, float]] | None:
         """The newest version that a training key has already made.

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-__all__ = ["some_of_each_user"]
+__all__ = ["one_of_each_user", "some_of_each_user"]
 
 
 def some_of_each_user(users: Tensor, most: int) -> Tensor:
@@ -21,3 +21,17 @@ def some_of_each_user(users: Tensor, most: int) -> Tensor:
     starts = torch.cumsum(counts, 0) - counts
     place = torch.arange(len(users), device=users.device) - starts[users[order]]
     return order[place < most].sort().values
+
+
+def one_of_each_user(users: Tensor, generator: torch.Generator) -> Tensor:
+    """One pair of each user, chosen and ordered by chance.
+
+    Args:
+        users: Whose each pair is, int64 ``[n]``.
+        generator: Chooses; on the same device.
+
+    Returns:
+        Positions, int64 ``[U']``.
+    """
+    order = torch.randperm(len(users), generator=generator, device=users.device)
+    return order[some_of_each_user(users[order], 1)]

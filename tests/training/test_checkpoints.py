@@ -28,6 +28,10 @@ def mf(frame: TrainingFrame, **options: Any) -> MatrixFactorisation:
     return MatrixFactorisation(config, Catalogue.of(frame))
 
 
+def averaged(frame: TrainingFrame) -> MatrixFactorisation:
+    return mf(frame, averaging=0.9)
+
+
 def lightgcn(frame: TrainingFrame) -> LightGcn:
     return LightGcn(LightGcnConfig(dimension=8, batch_size=128, max_epochs=5), Catalogue.of(frame))
 
@@ -46,7 +50,7 @@ def killed(fit: Callable[[Callable[[EpochReport], None]], object], epoch: int) -
 
 
 @pytest.mark.parametrize("epoch", [1, 4])
-@pytest.mark.parametrize("build", [mf, lightgcn])
+@pytest.mark.parametrize("build", [mf, averaged, lightgcn])
 def test_a_killed_training_goes_on_as_if_nothing_had_happened(
     frame: TrainingFrame, tmp_path: Path, build: Callable[[TrainingFrame], Any], epoch: int
 ) -> None:

@@ -8,6 +8,7 @@ from backbeat.cli import app, invoke
 from contracts.errors import BadInput, NotFound
 from contracts.home import Home
 from contracts.settings import Settings
+from training.experiments.catalogue import TABLES
 from training.models import MODELS
 from training.train import TrainedVersion
 
@@ -16,7 +17,7 @@ METRICS += ["train_seconds"]
 
 
 def test_help_shows_an_example() -> None:
-    for command in ("train", "experiment"):
+    for command in ("train", "experiment", "tune"):
         shown = CliRunner().invoke(app, [command, "--help"]).output
         assert f"backbeat {command}" in shown
         assert "--json" in shown
@@ -37,7 +38,7 @@ def test_an_option_that_is_no_assignment_is_refused(tmp_path: Path, given: str, 
 @pytest.mark.parametrize("given", ["0,one", "", "1,,2", "-1"])
 def test_seeds_that_are_no_numbers_are_refused(tmp_path: Path, given: str) -> None:
     with pytest.raises(BadInput, match=f"option --seeds '{given}': found something other than whole numbers"):
-        invoke(["experiment", "mf-tiktok", f"--seeds={given}", "--home", str(tmp_path / "home")])
+        invoke(["experiment", "m3csr-table2", f"--seeds={given}", "--home", str(tmp_path / "home")])
 
 
 @pytest.mark.parametrize("arguments", [["lightgnc"], ["mf", "--set", "sed=1"], ["popularity", "--epochs", "3"]])
@@ -48,9 +49,15 @@ def test_unknown_names_leave_no_home(tmp_path: Path, arguments: list[str]) -> No
 
 
 def test_without_data_there_is_nothing_to_train_on(tmp_path: Path) -> None:
-    for arguments in (["train", "mf"], ["experiment", "mf-tiktok"]):
+    for arguments in (["train", "mf"], ["experiment", "m3csr-table2"]):
         with pytest.raises(NotFound, match="found nothing there; expected a home with ingested data"):
             invoke([*arguments, "--home", str(tmp_path / "home")])
+
+
+def test_experiments_are_listed_without_a_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["experiment"]) == {"experiments": list(TABLES)}
+    listed = capsys.readouterr().out
+    assert all(name in listed for name in TABLES)
 
 
 def test_train_prints_one_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -71,6 +78,8 @@ def test_train_prints_one_document(tmp_path: Path, capsys: pytest.CaptureFixture
     invoke(["train", "mf", "--epochs", "2", "--set", "dimension=4", *where])
     said = capsys.readouterr().out
     assert said.startswith("mf is version 1 of video-feed (trained before; --force trains again)\n")
+    assert [line.split()[0] for line in said.splitlines()[1:]] == ["validation", "test", "training"], "no slices"
+    assert "test_tail_items_hr_at_20" in printed["metrics"]
 
 
 def test_epochs_are_said_once() -> None:
@@ -90,5 +99,7 @@ def test_on_ray_the_same_arguments_go_to_the_cluster(tmp_path: Path, monkeypatch
     with home.writing("tests"):
         pass
     told = invoke(["train", "mf", "--on", "ray", "--epochs", "2", "--seed", "5", "--home", str(home.root)])
-    assert asked == [(home.root, "mf", {"max_epochs": "2"}, {"seed": 5, "force": False, "service": None})]
+    assert asked == [
+        (home.root, "mf", {"max_epochs": "2"}, {"seed": 5, "force": False, "service": None, "study": None})
+    ]
     assert told["version"] == "7"

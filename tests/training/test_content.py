@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,7 +7,7 @@ import torch
 
 from contracts.errors import BadInput
 from feature_repo.frame import TrainingFrame
-from training.content import concatenated_content, content_clusters
+from training.content import ItemVectors, concatenated_content, content_clusters
 
 
 def with_content(frame: TrainingFrame, missing: tuple[int, ...] = ()) -> TrainingFrame:
@@ -37,6 +38,17 @@ def test_centring_leaves_out_who_has_no_vector(frame: TrainingFrame) -> None:
     # The only visual vector is its own mean, and the missing one stays zero.
     found = concatenated_content(with_content(frame, missing=(1,)), "centred")
     assert torch.allclose(found, torch.tensor([[1.0, 0.0, 0.0], [-1.0, 0.0, 0.0]]))
+
+
+def test_half_precision_from_a_read_only_file_is_reckoned_in_float32(frame: TrainingFrame, tmp_path: Path) -> None:
+    vectors = np.random.default_rng(0).normal(loc=100, size=(2, 3)).astype(np.float16)
+    np.save(tmp_path / "visual.npy", vectors)
+    missing = {"visual": np.zeros(2, dtype=bool)}
+    mapped = ItemVectors({"visual": np.load(tmp_path / "visual.npy", mmap_mode="r")}, missing)
+    whole = ItemVectors({"visual": vectors.astype(np.float32)}, missing)
+    found = concatenated_content(mapped, "centred")
+    assert found.dtype == torch.float32
+    assert torch.equal(found, concatenated_content(whole, "centred"))
 
 
 def test_no_modalities_are_refused(frame: TrainingFrame) -> None:

@@ -50,8 +50,7 @@ def test_longer_histories_are_sampled_evenly() -> None:
 
 def test_another_size_is_loaded(histories: Histories) -> None:
     other = Histories(users=3, items=6)
-    state = {f"histories.{name}": tensor for name, tensor in histories.state_dict().items()}
-    other.make_room(state, "histories")
+    other.make_room(histories.state_dict())
     other.load_state_dict(histories.state_dict())
     assert torch.equal(other.items, histories.items)
 

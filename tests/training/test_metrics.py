@@ -5,7 +5,19 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from training.metrics import METRICS, Ranks, coverage, gini, hit_ratio, mrr, ndcg, novelty, precision, recall
+from training.metrics import (
+    METRICS,
+    Ranks,
+    coverage,
+    gini,
+    hit_ratio,
+    mrr,
+    ndcg,
+    novelty,
+    popularity_lift,
+    precision,
+    recall,
+)
 
 few = settings(max_examples=30)
 
@@ -110,6 +122,9 @@ def test_exposure_by_hand() -> None:
     seen = np.array([8, 4, 2, 0])
     assert novelty(exposure, seen, 16) == (4 * 1 + 3 * 2 + 1 * 3) / 8
     assert novelty(np.array([0, 0, 0, 5]), seen, 16) == 4
+    # Places show items that 8, 4 and 2 saw; the users' own items were seen by 2.5 on average.
+    assert popularity_lift(exposure, seen, 2.5) == (4 * 8 + 3 * 4 + 1 * 2) / 8 / 2.5
+    assert popularity_lift(np.array([0, 0, 0, 5]), seen, 2.5) == 0
 
 
 exposures = st.lists(st.integers(0, 50), min_size=1, max_size=40).filter(any).map(np.array)

@@ -15,6 +15,7 @@ from training.negatives import (
     SAMPLERS,
     HardNegatives,
     InBatchNegatives,
+    NegativesAmong,
     PopularityNegatives,
     UniformNegatives,
 )
@@ -167,6 +168,35 @@ def test_a_pair_that_comes_twice_is_one_item_and_two_views() -> None:
         torch.tensor([0]), 300, torch.Generator().manual_seed(0)
     )
     assert sorted(set(drawn[0].tolist())) == [0, 2]
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_draws_among_candidates_are_those_of_a_catalogue_of_them_alone(name: str) -> None:
+    candidates = torch.tensor([2, 3, 5, 8, 13, 21])
+    users, places = PAIRS.T
+    pairs = torch.stack([users, candidates[places]], dim=1)
+    among = NegativesAmong(SAMPLERS[name], pairs, 4, candidates, likes_high_rows)
+    alone = SAMPLERS[name](PAIRS, 4, 6, likes_high_rows)
+    found, expected = (
+        sampler.sample(users, 3, torch.Generator().manual_seed(7), positives=positives, context={})
+        for sampler, positives in ((among, pairs[:, 1]), (alone, places))
+    )
+    assert torch.equal(found[0], candidates[expected[0]])
+    assert torch.equal(found[1], expected[1])
+
+
+def test_a_model_scores_candidates_by_their_rows() -> None:
+    asked = []
+
+    def scores(users: Tensor, items: Tensor, context: Mapping[str, Tensor]) -> Tensor:
+        asked.append(items)
+        return items.float()
+
+    sampler = NegativesAmong(SAMPLERS["hard"], torch.tensor([[0, 7]]), 1, torch.tensor([4, 7, 90]), scores)
+    zero = torch.tensor([0])
+    drawn, _ = sampler.sample(zero, 40, torch.Generator().manual_seed(0), positives=torch.tensor([7]), context={})
+    assert set(asked[0].flatten().tolist()) == {4, 90}
+    assert drawn.max() == 90
 
 
 @pytest.mark.parametrize("name", SAMPLERS)

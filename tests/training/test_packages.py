@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from contracts.errors import BadInput, NotFound
-from contracts.manifest import read_manifest, seal
+from contracts.manifest import IndexInfo, read_manifest, seal
 from contracts.vocabulary import Vocabulary
 from feature_repo.frame import TrainingFrame
 from training.check import main
 from training.golden import check_golden
+from training.hnsw import HnswIndex
 from training.models import MODELS
 from training.packages import load_package, write_package
 from training.recommender import Catalogue, Recommender
@@ -108,6 +109,15 @@ def test_tables_of_another_length_are_refused(directory: Path, name: str) -> Non
     np.save(directory / name, np.load(directory / name)[:-1])
     reseal(directory)
     with pytest.raises(BadInput, match=rf"{name}: found 63 rows; expected 64 items"):
+        load_package(directory)
+
+
+@pytest.mark.parametrize(("items", "found"), [(None, "no file"), (9, "a graph of 9 items")])
+def test_a_graph_that_is_not_of_the_package_is_refused(directory: Path, items: int | None, found: str) -> None:
+    if items is not None:
+        HnswIndex(np.eye(items, 8, dtype=np.float32)).save(directory / "index.faiss")
+    reseal(directory, index=IndexInfo(kind="hnsw", recall=1.0))
+    with pytest.raises(BadInput, match=rf"index.faiss: found {found}; expected the graph of 64 items"):
         load_package(directory)
 
 

@@ -13,7 +13,7 @@ from feature_repo.frame import TrainingFrame
 from training.batches import UserBatch
 from training.candidates import drawn_candidates
 from training.config import RecommenderConfig
-from training.evaluation import evaluate, evaluate_lists, evaluate_users
+from training.evaluation import evaluate, evaluate_users, shown_of
 from training.protocols import FULL_20, HeldOut, Protocol
 from training.ranking import stand
 from training.recommender import Catalogue, FitReport, Recommender, TwoTower
@@ -55,6 +55,11 @@ class Towers(Table, TwoTower):
 
     def item_vectors(self) -> Tensor:
         return torch.eye(self.scores.shape[1])
+
+
+def shown(model: Recommender, frame: TrainingFrame, held: HeldOut, protocol: Protocol) -> dict[str, float]:
+    standing = stand(model, empty(frame), held, protocol)
+    return shown_of(standing, empty(frame), held.candidates)
 
 
 def empty(frame: TrainingFrame) -> TrainingFrame:
@@ -201,17 +206,37 @@ def test_only_the_candidates_of_a_cold_start_are_ranked(frame: TrainingFrame, ki
         evaluate(kind(given), empty(frame), replace(held, pairs=np.array([[0, 41]])))
 
 
-def test_what_lists_show_by_hand(frame: TrainingFrame) -> None:
+@pytest.mark.parametrize("kind", [Table, Towers])
+def test_what_lists_show_by_hand(frame: TrainingFrame, kind: type[Table]) -> None:
     # Users 0 and 1 are shown items 0 and 1, user 3 cannot be scored; 63 is seen by all 96, the others by nobody.
     given = torch.zeros(96, 64)
     given[:, :2] = torch.tensor([2.0, 1.0])
-    found = evaluate_lists(Table(given), empty(frame), np.array([0, 1, 3]), k=2)
+    at_2 = replace(FULL_20, cutoffs=(1, 2))
+    found = shown(kind(given), frame, HeldOut(np.array([[0, 9], [1, 9], [3, 9]])), at_2)
+    assert found["coverage_at_1"] == 1 / 64
     assert found["coverage_at_2"] == 2 / 64
     assert found["gini_at_2"] == pytest.approx(1 - 2 / 64)
     assert found["novelty_at_2"] == pytest.approx(np.log2(96))
-    assert evaluate_lists(Table(given), empty(frame), np.array([3]), k=2) == {}
+    assert found["popularity_lift_at_2"] == 0
+    again = replace(at_2, exclude_seen=False)
+    assert shown(kind(given.roll(62, 1)), frame, HeldOut(np.array([[0, 9]])), again)["popularity_lift_at_2"] == 0.5
+    assert shown(kind(given), frame, HeldOut(np.array([[3, 9]])), at_2) == {}
+    assert shown(kind(given), frame, HeldOut(np.array([[0, 9]])), replace(SAMPLED, negatives=5)) == {}
+    some = HeldOut(np.array([[0, 9], [1, 9]]), candidates=np.array([63, 9, 1, 8]))
+    assert shown(kind(given), frame, some, replace(at_2, cutoffs=(1,))) == {
+        "coverage_at_1": 1 / 4,
+        "gini_at_1": pytest.approx(3 / 4),
+        "novelty_at_1": pytest.approx(np.log2(96)),
+        "popularity_lift_at_1": 0,
+    }
 
 
 def test_lists_end_where_the_candidates_do(frame: TrainingFrame) -> None:
-    found = evaluate_lists(Table(scores(1)), empty(frame), np.array([0]), k=64)
+    found = shown(Table(scores(1)), frame, HeldOut(np.array([[0, 9]])), replace(FULL_20, cutoffs=(64,)))
     assert found["coverage_at_64"] == 63 / 64
+
+
+def test_ranks_are_exact_as_deep_as_is_asked(frame: TrainingFrame) -> None:
+    model, held = Table(torch.arange(64).float().expand(96, 64)), HeldOut(np.array([[0, 10]]))
+    assert stand(model, empty(frame), held, FULL_20).ranks.rank[0] > 20
+    assert stand(model, empty(frame), held, FULL_20, depth=60).ranks.rank.tolist() == [53]  # Item 63 was seen.

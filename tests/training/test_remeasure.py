@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from contracts.errors import BadInput
+from contracts.user_figures import UserFigures
 from contracts.vocabulary import Vocabulary
 from feature_repo.frame import TrainingFrame
 from training.batches import UserBatch
@@ -55,6 +56,7 @@ def shuffled(frame: TrainingFrame, seed: int) -> TrainingFrame:
         items=vocabulary(frame.items, items, "new item"),
         train=pairs(frame.train),
         validation=pairs(frame.validation),
+        missing={name: np.r_[True, absent[np.argsort(items)]] for name, absent in frame.missing.items()},
         history=history,
     )
 
@@ -68,17 +70,24 @@ def test_a_package_has_its_own_figures_on_its_own_data_in_any_order(
     wanted = {f"validation_{metric}": value for metric, value in own.items()}
     # Which of equally popular items comes first is left to chance.
     slack = 0.1 if name == "popularity" else 1e-6
-    assert remeasure(package, frame) == pytest.approx(wanted, abs=slack)
-    assert remeasure(package, shuffled(frame, 3)) == pytest.approx(wanted, abs=slack)
+    for data in (frame, shuffled(frame, 3)):
+        metrics, figures = remeasure(package, data)
+        assert {metric: metrics[metric] for metric in wanted} == pytest.approx(wanted, abs=slack)
+        assert {metric: figures.mean(metric) for metric in wanted} == pytest.approx(
+            {metric: metrics[metric] for metric in wanted}
+        )
+        assert metrics["validation_events"] == len(frame.validation)
+    mine, theirs = (remeasure(package, data)[1] for data in (frame, shuffled(frame, 3)))
+    assert mine.pairs_with(theirs, PRIMARY), "users are known by their ids"
 
 
 def test_items_it_does_not_know_are_never_recommended(frame: TrainingFrame, mf: LoadedPackage) -> None:
-    assert remeasure(mf, frame)[PRIMARY] > 0.5
-    assert set(remeasure(mf, replace(frame, items=renamed(frame.items, "x"))).values()) == {0.0}
+    assert remeasure(mf, frame)[0][PRIMARY] > 0.5
+    assert remeasure(mf, replace(frame, items=renamed(frame.items, "x")))[0][PRIMARY] == 0.0
     half = ["x" * (row % 2) + name for row, name in enumerate(frame.items.ids(range(len(frame.items))))]
     held_out = frame.validation[frame.validation[:, 1] % 2 == 1]
     unknown = replace(frame, items=Vocabulary(half), validation=held_out)
-    assert remeasure(mf, unknown)[PRIMARY] == 0.0
+    assert remeasure(mf, unknown)[0][PRIMARY] == 0.0
 
 
 def test_users_it_does_not_know_get_its_most_viewed_items(
@@ -88,7 +97,7 @@ def test_users_it_does_not_know_get_its_most_viewed_items(
     strangers = replace(frame, users=renamed(frame.users, "x"))
     popular = fit(frame, "popularity")
     popular.load_state({"views": torch.from_numpy(views).float()})
-    found = remeasure(replace(mf, popularity=views), strangers)
+    found, _ = remeasure(replace(mf, popularity=views), strangers)
     assert found[PRIMARY] == pytest.approx(evaluate(popular, frame, frame.validation)["recall_at_20"])
 
 
@@ -106,7 +115,8 @@ def test_fitting_a_visitor_measures_and_changes_nothing(frame: TrainingFrame, mf
     assert isinstance(guest, TwoTower)
     before = guest.item_vectors().clone()
     report = guest.fit(frame, seed=0)
-    assert {f"validation_{name}": value for name, value in report.validation.items()} == remeasure(mf, frame)
+    measured, _ = remeasure(mf, frame)
+    assert report.validation == {name: measured[f"validation_{name}"] for name in report.validation}
     assert report.epochs == 0
     assert torch.equal(guest.item_vectors(), before)
 
@@ -116,10 +126,10 @@ def test_data_that_holds_out_nothing(frame: TrainingFrame, mf: LoadedPackage) ->
         remeasure(mf, replace(frame, validation=frame.validation[:0]))
 
 
-@pytest.mark.parametrize("arguments", [[], ["package"], ["package", "snapshot", "more"]])
+@pytest.mark.parametrize("arguments", [[], ["package", "snapshot"], ["package", "snapshot", "figures", "more"]])
 def test_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 2
-    assert capsys.readouterr().err.startswith("usage: python -m training.remeasure PACKAGE SNAPSHOT")
+    assert capsys.readouterr().err.startswith("usage: python -m training.remeasure PACKAGE SNAPSHOT FIGURES")
 
 
 def test_faults_go_to_standard_error(
@@ -128,13 +138,14 @@ def test_faults_go_to_standard_error(
     monkeypatch.setenv("BACKBEAT_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("BACKBEAT_DEVICE", "cpu")
     for arguments, said in (
-        ([str(tmp_path), "s"], "manifest.json: found no manifest"),
-        ([str(mf.directory), "gone"], "error: snapshot gone: found no"),
+        ([str(tmp_path), "s", str(tmp_path / "f")], "manifest.json: found no manifest"),
+        ([str(mf.directory), "gone", str(tmp_path / "f")], "error: snapshot gone: found no"),
     ):
         assert main(arguments) == 2
         out, err = capsys.readouterr()
         assert out == ""
         assert said in err
+        assert not (tmp_path / "f").exists()
 
 
 def test_the_document(
@@ -155,7 +166,9 @@ def test_the_document(
         apply_features(settings, home)
     monkeypatch.setenv("BACKBEAT_HOME", str(home.root))
     monkeypatch.setenv("BACKBEAT_DEVICE", "cpu")
-    assert main([str(mf.directory), snapshot.id]) == 0
+    assert main([str(mf.directory), snapshot.id, str(tmp_path / "figures.parquet")]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["protocol"] == QUESTIONS["videos"].fingerprint(snapshot).digest
     assert document["metrics"][PRIMARY] > 0.5
+    figures = UserFigures.load(tmp_path / "figures.parquet")
+    assert figures.mean(PRIMARY) == pytest.approx(document["metrics"][PRIMARY])

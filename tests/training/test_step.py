@@ -28,7 +28,7 @@ def mf(frame: TrainingFrame, **options: Any) -> MatrixFactorisation:
 
 
 def step_of(model: MatrixFactorisation, **options: Any) -> Step:
-    options = {"learning_rate": 0.1, "clip": None, "halved": False, "ranks": Ranks(), **options}
+    options = {"learning_rate": 0.1, "clip": None, "halved": False, "averaging": None, "ranks": Ranks(), **options}
     return Step(model, model.loss_terms, model.parameters(), **options)
 
 
@@ -103,7 +103,7 @@ def test_bfloat16_learns_about_the_same_and_keeps_parameters_in_float32(frame: T
 def test_a_part_of_the_parameters_leaves_the_others_as_they_are(frame: TrainingFrame) -> None:
     model = mf(frame)
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-    options = {"learning_rate": 0.1, "clip": None, "halved": False, "ranks": Ranks()}
+    options = {"learning_rate": 0.1, "clip": None, "halved": False, "averaging": None, "ranks": Ranks()}
     Step(model, model.loss_terms, [model.items], **options)(epoch_of(model, frame)[0])
     assert not torch.equal(model.items, before["items"])
     assert torch.equal(model.users, before["users"])

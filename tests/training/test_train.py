@@ -2,8 +2,11 @@
 
 import errno
 import json
+import platform
 import shutil
+import threading
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -11,40 +14,37 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from contracts.addresses import mlflow_tracking_url
-from contracts.clock import utc_now
-from contracts.database import Database
 from contracts.errors import BadInput, NotFound, StorageFull, TrainingDiverged, ValidationFailed
 from contracts.home import Home
-from contracts.manifest import verify
-from contracts.reports import ValidationReport, store_report
+from contracts.manifest import IndexInfo, verify
+from contracts.protocol import ProtocolFingerprint
 from contracts.settings import Settings, load_settings
-from contracts.surfaces import EXPERIMENT, Tag
+from contracts.surfaces import EXPERIMENT, OTHER_STUDY, OWN_STUDY, Tag
+from contracts.user_figures import USER_FIGURES, UserFigures
 from contracts.vocabulary import Vocabulary
 from feature_repo.apply import apply_features
 from feature_repo.offline import current_snapshot, write_snapshot
 from feature_repo.readers.mmssl import read_mmssl
+from training import indexes, serving_cost
 from training.golden import check_golden
 from training.models.mf import MfConfig
 from training.on_ray import train_on_ray
 from training.packages import load_package
-from training.questions import QUESTIONS
+from training.protocols import FULL_20, Protocol
+from training.questions import QUESTIONS, question_of
+from training.retrieval import ExactIndex
+from training.splits import LeaveOneOut
+from training.studies import Study, study_of
 from training.tracking import TrackedRun
 from training.train import TrainedVersion, train, training_key
 
 SMALL = {"dimension": 8, "max_epochs": 3}
 
 
-def judge(settings: Settings, home: Home, snapshot: str, *, success: bool) -> None:
-    database, now = Database(settings, home), utc_now()
-    report = ValidationReport(
-        id=f"report-{success}", snapshot=snapshot, created_at=now, success=success, suites=[], data_docs="docs"
-    )
-    store_report(database, report)
-    database.close()
-
-
 @pytest.fixture(scope="module")
-def prepared(make_mmssl: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def prepared(
+    make_mmssl: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory, judge: Callable[..., None]
+) -> tuple[Path, str]:
     """A home with the block data ingested, applied and passed; and the snapshot's id."""
     root = tmp_path_factory.mktemp("prepared")
     settings = load_settings(home=root / "home", device="cpu")
@@ -68,10 +68,42 @@ def client(settings: Settings, home: Home) -> MlflowClient:
     return MlflowClient(tracking_uri=url, registry_uri=url)
 
 
+def test_a_large_catalogue_is_packed_with_the_graph_that_was_measured(
+    ready: str, settings: Settings, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = load_settings(home=home.root, device="cpu", index_most_exact=63)
+    monkeypatch.setattr(serving_cost, "_TOLERANCE", -1.0)  # no item is as good as itself then
+    trained = train(settings, home, "mf", SMALL)
+    version = client(settings, home).get_model_version(trained.surface, trained.version)
+    package = load_package(Path(version.source.removeprefix("file://")))
+    assert package.manifest.index == IndexInfo(kind="hnsw", recall=0.0)
+    assert package.index is not None
+    assert package.item_vectors is not None
+    vector = package.item_vectors[7]
+    assert package.index.search(vector, 5)[0].tolist() == ExactIndex(package.item_vectors).search(vector, 5)[0].tolist()
+
+
+def test_a_graph_that_finds_too_little_is_not_packed(
+    ready: str, settings: Settings, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = load_settings(home=home.root, device="cpu", index_most_exact=63)
+    monkeypatch.setattr(indexes, "_LEAST_RECALL", 1.01)  # more than there is to find
+    trained = train(settings, home, "mf", SMALL)
+    version = client(settings, home).get_model_version(trained.surface, trained.version)
+    package = load_package(Path(version.source.removeprefix("file://")))
+    assert package.manifest.index == IndexInfo(kind="exact", recall=1.0)
+    assert package.index is None
+
+
 def only_run(settings: Settings, home: Home) -> Run:
     mlflow = client(settings, home)
     (run,) = mlflow.search_runs([mlflow.get_experiment_by_name(EXPERIMENT).experiment_id])
     return run
+
+
+def fingerprint_of(settings: Settings, home: Home, trained: TrainedVersion) -> ProtocolFingerprint:
+    version = client(settings, home).get_model_version(trained.surface, trained.version)
+    return verify(Path(version.source.removeprefix("file://"))).protocol
 
 
 def versions(settings: Settings, home: Home) -> list[object]:
@@ -94,6 +126,18 @@ def test_a_training_is_tracked_packed_and_registered(ready: str, settings: Setti
     assert {
         f"{part}_{metric}_at_20" for part in ("validation", "test") for metric in ("recall", "precision", "ndcg")
     } < (set(trained.metrics))
+    assert {"test_tail_items_recall_at_20", "test_cold_items_events", "test_coverage_at_20"} < set(trained.metrics)
+    assert {
+        "validation_tail_items_recall_at_20",
+        "validation_cold_items_events",
+        "validation_coverage_at_20",
+        "validation_popularity_lift_at_20",
+        "validation_recall_at_20_low",
+        "index_recall_at_20",
+        "score_latency_ms_p99",
+    } < set(trained.metrics)
+    assert trained.metrics["index_recall_at_20"] == 1
+    assert ("share_missing_visual" in trained.metrics) == (model == "m3csr"), "of the modalities that it was given"
 
     mlflow = client(settings, home)
     steps = [point.step for point in mlflow.get_metric_history(trained.run_id, "validation_recall_at_20")]
@@ -116,6 +160,11 @@ def test_a_training_is_tracked_packed_and_registered(ready: str, settings: Setti
     assert manifest.protocol == QUESTIONS["videos"].fingerprint(current_snapshot(home))
     assert manifest.protocol.digest == version.tags[Tag.PROTOCOL]
     assert manifest.metrics == trained.metrics
+    figures = UserFigures.load(directory / USER_FIGURES)
+    assert figures.mean("validation_recall_at_20") == pytest.approx(trained.metrics["validation_recall_at_20"])
+    assert len(figures) == 96
+    low, high = (trained.metrics[f"validation_recall_at_20_{end}"] for end in ("low", "high"))
+    assert low < trained.metrics["validation_recall_at_20"] < high
     assert manifest.validation_report == "report-True"
     assert manifest.feature_service == version.tags[Tag.FEATURE_SERVICE]
     assert check_golden(load_package(directory)) == 10
@@ -146,18 +195,21 @@ def test_everything_that_decides_the_outcome_is_in_the_key(
     ready: str, home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     snapshot = current_snapshot(home)
-    other = snapshot.model_copy(update={"id": "other"})
     service = "interactions_v1"
+    rules = study_of(question_of(service)).fingerprint(snapshot)
+    drawn = Study(LeaveOneOut(), FULL_20).fingerprint(snapshot)
+    other = rules.model_copy(update={"snapshot": "other"})
 
     def keys() -> list[str]:
         return [
-            training_key("mf", MfConfig(), 0, snapshot, service, device="cpu"),
-            training_key("popularity", MfConfig(), 0, snapshot, service, device="cpu"),
-            training_key("mf", MfConfig(dimension=8), 0, snapshot, service, device="cpu"),
-            training_key("mf", MfConfig(), 1, snapshot, service, device="cpu"),
+            training_key("mf", MfConfig(), 0, rules, service, device="cpu"),
+            training_key("popularity", MfConfig(), 0, rules, service, device="cpu"),
+            training_key("mf", MfConfig(dimension=8), 0, rules, service, device="cpu"),
+            training_key("mf", MfConfig(), 1, rules, service, device="cpu"),
             training_key("mf", MfConfig(), 0, other, service, device="cpu"),
-            training_key("mf", MfConfig(), 0, snapshot, "vbpr_v1", device="cpu"),
-            training_key("mf", MfConfig(), 0, snapshot, service, device="cuda"),
+            training_key("mf", MfConfig(), 0, rules, "vbpr_v1", device="cpu"),
+            training_key("mf", MfConfig(), 0, rules, service, device="cuda"),
+            training_key("mf", MfConfig(), 0, drawn, service, device="cpu"),
         ]
 
     found = keys()
@@ -170,9 +222,30 @@ def test_everything_that_decides_the_outcome_is_in_the_key(
     assert not set(keys()) & set(found)
 
 
+def test_a_study_decides_what_is_held_out_and_how_it_is_ranked(
+    ready: str, settings: Settings, home: Home, tmp_path: Path
+) -> None:
+    among = Protocol(cutoffs=(3, 10), negatives=20, stopping="ndcg_at_10", seed=5)
+    study = Study(LeaveOneOut(seed=4), among)
+    own = train(settings, home, "popularity")
+    trained = train(settings, home, "popularity", study=study)
+    assert not trained.reused
+    assert {"test_hr_at_3", "test_hr_at_10"} < set(trained.metrics)
+    assert "test_recall_at_20" not in trained.metrics
+    assert train(settings, home, "popularity", study=study).version == trained.version
+    assert train(settings, home, "popularity").version == own.version
+    found = fingerprint_of(settings, home, trained)
+    assert found == study.fingerprint(current_snapshot(home))
+    assert found.seeds == (4, 5)
+    tags = [client(settings, home).get_model_version("video-feed", each.version).tags for each in (own, trained)]
+    assert [each[Tag.STUDY] for each in tags] == [OWN_STUDY, OTHER_STUDY]
+    usual = study_of(question_of("interactions_v1"))
+    assert usual.fingerprint(current_snapshot(home)) == fingerprint_of(settings, home, own)
+
+
 def test_two_runs_with_one_seed_give_identical_metrics(ready: str, settings: Settings, home: Home) -> None:
     first, second = (train(settings, home, "lightgcn", SMALL, force=True) for _ in range(2))
-    assert {**first.metrics, "train_seconds": 0} == {**second.metrics, "train_seconds": 0}
+    assert without_time(first.metrics) == without_time(second.metrics)
 
 
 def test_data_that_was_never_judged_is_refused(
@@ -185,7 +258,7 @@ def test_data_that_was_never_judged_is_refused(
     assert not home.mlflow_database.exists()
 
 
-def test_data_that_failed_is_refused(ready: str, settings: Settings, home: Home) -> None:
+def test_data_that_failed_is_refused(ready: str, settings: Settings, home: Home, judge: Callable[..., None]) -> None:
     judge(settings, home, ready, success=False)
     with pytest.raises(ValidationFailed, match="found report report-False with failed suites"):
         train(settings, home, "popularity")
@@ -226,7 +299,8 @@ def test_a_full_disk_leaves_nothing_behind(
     run = only_run(settings, home)
     assert run.info.status == "FAILED"
     assert versions(settings, home) == []
-    assert [path for path in home.artifacts.rglob("*") if path.is_file()] == []
+    left = {path.name for path in home.artifacts.rglob("*") if path.is_file()}
+    assert left == {"environment.json", "protocol.json"}, "nothing of the package"
     assert train(settings, home, "mf", SMALL).version == "1"
 
 
@@ -275,4 +349,54 @@ def test_a_training_on_a_cluster_is_the_same(ready: str, settings: Settings, hom
 
 
 def without_time(metrics: dict[str, float]) -> dict[str, float]:
-    return {name: value for name, value in metrics.items() if name != "train_seconds"}
+    return {name: value for name, value in metrics.items() if name != "train_seconds" and "latency" not in name}
+
+
+def test_a_run_holds_what_it_was_made_of(ready: str, settings: Settings, home: Home, tmp_path: Path) -> None:
+    threads = threading.active_count()
+    trained = train(settings, home, "mf", SMALL, seed=3)
+    assert threading.active_count() == threads, "nobody goes on watching"
+    mlflow, run = client(settings, home), only_run(settings, home)
+    expected = {"snapshot": ready, "feature_service": "interactions_v1", "validation_report": "report-True"}
+    assert expected.items() <= run.data.params.items()
+    read = {
+        name: json.loads(Path(mlflow.download_artifacts(trained.run_id, name, str(tmp_path))).read_text())
+        for name in ("environment.json", "protocol.json")
+    }
+    fingerprint = fingerprint_of(settings, home, trained)
+    assert read["protocol.json"].pop("digest") == fingerprint.digest == run.data.params["protocol"]
+    assert ProtocolFingerprint.model_validate(read["protocol.json"]) == fingerprint
+    found = read["environment.json"]
+    assert (found["device"], found["python"]) == ("cpu", platform.python_version())
+    assert found["libraries"]["torch"] == version("torch")
+    assert found["threads"] >= 1
+    assert 0 <= run.data.metrics["system/cpu_utilization_percentage"] <= 100
+    assert run.data.metrics["system/system_memory_usage_megabytes"] > 0
+    assert not any(name.startswith("system/") for name in trained.metrics)
+    again = train(settings, home, "mf", SMALL, seed=3)
+    assert again == TrainedVersion(**{**vars(trained), "reused": True}), "nor in those of a version that is reused"
+
+
+def test_the_machine_is_not_watched_where_nobody_asks(ready: str, settings: Settings, home: Home) -> None:
+    train(settings.model_copy(update={"system_metrics": 0}), home, "popularity")
+    assert not any(name.startswith("system/") for name in only_run(settings, home).data.metrics)
+
+
+def test_figures_come_with_the_run(ready: str, settings: Settings, home: Home) -> None:
+    trained = train(settings, home, "m3csr", SMALL)
+    found = {entry.path for entry in client(settings, home).list_artifacts(trained.run_id, "figures")}
+    names = ("curves", "intensity", "recall_at_n")  # and no map of so few items
+    assert found == {f"figures/{name}.{kind}" for name in names for kind in ("json", "png")}
+
+
+def test_a_figure_that_cannot_be_drawn_loses_no_training(
+    ready: str, settings: Settings, home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def failing(*_: object) -> None:
+        raise ValueError("no ink")
+
+    monkeypatch.setattr("training.train.draw_figures", failing)
+    trained = train(settings, home, "popularity")
+    assert f"no figures of run {trained.run_id}: ValueError: no ink" in capsys.readouterr().err
+    assert only_run(settings, home).info.status == "FINISHED"
+    assert len(versions(settings, home)) == 1

@@ -4,18 +4,21 @@ from typing import NamedTuple
 
 from contracts.errors import unknown_name
 from training.config import RecommenderConfig
-from training.models.amae import DmfAmae, DmfAmaeConfig, MfAmae, MfAmaeConfig
+from training.models.amae import DmfAmae, MfAmae
+from training.models.amae_config import DmfAmaeConfig, MfAmaeConfig
 from training.models.dl_bgm import DlBgm, DlBgmConfig
 from training.models.dmf import Dmf, DmfConfig
 from training.models.fism import Fism, FismConfig
 from training.models.fm_bgm import FmBgm, FmBgmConfig
 from training.models.iris import Iris, IrisConfig
-from training.models.knn import ItemKnn, KnnConfig, UserKnn
+from training.models.knn import ItemKnn, ItemKnnConfig, UserKnn, UserKnnConfig
 from training.models.lightgcn import LightGcn, LightGcnConfig
 from training.models.m3csr import M3csr
 from training.models.m3csr_config import M3csrConfig
 from training.models.mf import MatrixFactorisation, MfConfig, MfLogitConfig
 from training.models.mf_bgm import MfBgm, MfBgmConfig
+from training.models.mmm import Mmm
+from training.models.mmm_config import MmmConfig
 from training.models.nais import Nais, NaisConfig
 from training.models.neumf import Neumf, NeumfBprConfig, NeumfConfig
 from training.models.popularity import Popularity, PopularityConfig
@@ -37,8 +40,8 @@ class ModelEntry(NamedTuple):
 
 MODELS: dict[str, ModelEntry] = {
     "popularity": ModelEntry(PopularityConfig, Popularity, "interactions_v1"),
-    "user-knn": ModelEntry(KnnConfig, UserKnn, "interactions_v1"),
-    "item-knn": ModelEntry(KnnConfig, ItemKnn, "interactions_v1"),
+    "user-knn": ModelEntry(UserKnnConfig, UserKnn, "interactions_v1"),
+    "item-knn": ModelEntry(ItemKnnConfig, ItemKnn, "interactions_v1"),
     "mf": ModelEntry(MfConfig, MatrixFactorisation, "interactions_v1"),
     "mf-logit": ModelEntry(MfLogitConfig, MatrixFactorisation, "interactions_v1"),
     "neumf": ModelEntry(NeumfConfig, Neumf, "interactions_v1"),
@@ -49,6 +52,7 @@ MODELS: dict[str, ModelEntry] = {
     "vbpr": ModelEntry(VbprConfig, Vbpr, "vbpr_v1"),
     "m3csr": ModelEntry(M3csrConfig, M3csr, "m3csr_v1"),
     "iris": ModelEntry(IrisConfig, Iris, "iris_v1"),
+    "mmm": ModelEntry(MmmConfig, Mmm, "mmm_v1"),
     "dmf": ModelEntry(DmfConfig, Dmf, "interactions_v1"),
     "mf-amae": ModelEntry(MfAmaeConfig, MfAmae, "amae_v1"),
     "dmf-amae": ModelEntry(DmfAmaeConfig, DmfAmae, "amae_v1"),

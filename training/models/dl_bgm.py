@@ -19,7 +19,7 @@ once, as other videos may have it too. Music that nobody adopted has neither ide
 training pairs has the mean embedding.
 """
 
-from typing import TYPE_CHECKING, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -30,6 +30,7 @@ from training.background_music import AdoptingRecommender, MusicConfig, cross_en
 from training.batches import PADDING, Samples, UserBatch
 from training.losses import squared_norm
 from training.recommender import Catalogue
+from training.spaces import Choice, Floats
 
 if TYPE_CHECKING:
     from feature_repo.frame import TrainingFrame
@@ -48,10 +49,10 @@ _ITEMS = 4096
 class DlBgmConfig(MusicConfig):
     """Options of DL-BGM; ``dimension`` is that of the user embedding."""
 
-    dimension: int = Field(default=400, ge=1)
+    dimension: Annotated[int, Choice((100, 200, 400))] = Field(default=400, ge=1)
     """Width of a user's embedding and of U2M (Table F.2)."""
 
-    video_dimension: int = Field(default=2000, ge=1)
+    video_dimension: Annotated[int, Choice((500, 1000, 2000))] = Field(default=2000, ge=1)
     """Width of a video's embedding and of V2M (Table F.3)."""
 
     learning_rate: float = Field(default=1e-3, gt=0)
@@ -63,7 +64,7 @@ class DlBgmConfig(MusicConfig):
     video_match: Module = "full"
     """V2M: ``/A`` takes the mean instead of attention, ``/R`` drops the related music, ``off`` drops all of V2M."""
 
-    similar_videos: int = Field(default=100, ge=1)
+    similar_videos: Annotated[int, Choice((25, 50, 100, 200))] = Field(default=100, ge=1)
     """l, videos whose music is a video's related music (Table F.1)."""
 
     attention_dimension: int = Field(default=64, ge=1)
@@ -72,7 +73,7 @@ class DlBgmConfig(MusicConfig):
     identity_dimension: int = Field(default=64, ge=0)
     """Width of q_k; with 0, music is known by its features alone."""
 
-    regularisation: float = Field(default=1e-2, ge=0)
+    regularisation: Annotated[float, Floats(1e-4, 1.0, log=True)] = Field(default=1e-2, ge=0)
     """Weight of half the squared norm of the user embeddings, identity vectors and biases in a batch, per pair."""
 
     initial_deviation: float = Field(default=0.1, gt=0)

@@ -9,7 +9,7 @@ Equation numbers are the paper's. What it leaves open and what is done here, as 
   the networks can read the answer off their input.
 """
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,7 @@ from training.config import LearnedConfig
 from training.learned import LearnedRecommender
 from training.losses import logistic, squared_norm
 from training.recommender import Catalogue, TwoTower
+from training.spaces import Choice, Floats
 
 if TYPE_CHECKING:
     from feature_repo.frame import TrainingFrame
@@ -49,20 +50,20 @@ class DmfConfig(LearnedConfig):
     negatives: int = Field(default=3, ge=1)
     """Items drawn against each positive one."""
 
-    inner: int = Field(default=64, ge=1)
+    inner: Annotated[int, Choice((32, 64, 128))] = Field(default=64, ge=1)
     """Width of both networks' first layers."""
 
     similarity: Literal["cosine", "inner"] = "cosine"
     """``cosine``: eq. 10, which is the prediction itself. ``inner``: the inner product is the logit of the prediction,
     as in AMAE's eqs. 1 and 14."""
 
-    row_exponent: float = Field(default=0.5, ge=0, le=1)
+    row_exponent: Annotated[float, Floats(0.0, 1.0)] = Field(default=0.5, ge=0, le=1)
     """Power of the number of interactions that a row is divided by."""
 
     leave_target_out: bool = True
     """Whether the pair to be predicted is missing from its row and column while training."""
 
-    regularisation: float = Field(default=0.0, ge=0)
+    regularisation: Annotated[float, Choice((0.0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2))] = Field(default=0.0, ge=0)
     """Weight of half the squared norm of the vectors in a batch, per positive pair."""
 
 

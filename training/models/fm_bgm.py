@@ -4,7 +4,7 @@ A baseline of the paper on background music (Chen et al., online appendix, Table
 equations. Its fields are the user's and the music's number, one-hot, and all features as real numbers.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import torch
 from pydantic import Field
@@ -15,6 +15,7 @@ from training.background_music import MusicConfig, MusicRecommender, cross_entro
 from training.batches import Samples, UserBatch
 from training.losses import squared_norm
 from training.recommender import Catalogue, TwoTower
+from training.spaces import Floats
 
 if TYPE_CHECKING:
     from feature_repo.frame import TrainingFrame
@@ -28,10 +29,10 @@ class FmBgmConfig(MusicConfig):
     learning_rate: float = Field(default=5e-3, gt=0)
     """Step size of Adam."""
 
-    regularisation: float = Field(default=1e-2, ge=0)
+    regularisation: Annotated[float, Floats(1e-4, 1.0, log=True)] = Field(default=1e-2, ge=0)
     """Weight of half the squared norm of the users' and music's rows in a batch, per pair."""
 
-    feature_regularisation: float = Field(default=1e-4, ge=0)
+    feature_regularisation: Annotated[float, Floats(1e-6, 1e-2, log=True)] = Field(default=1e-4, ge=0)
     """Weight of half the squared norm of the features' weights and vectors."""
 
     initial_deviation: float = Field(default=0.1, gt=0)

@@ -9,14 +9,13 @@ Equation numbers are the paper's. What it leaves open and what is done here:
 - The interest-related network has none either: here a scaled inner product of two maps, whose exponentials are
   normalised as in NAIS. It depends on the two items alone, so one table answers a whole batch of users.
 - The user's own target is left out of the history.
-- A plain reading starts from chance and learns by log loss (``initialisation``, ``loss``); the defaults start from the
-  factors of the interactions and compare an item with all others that the batch asks about.
+- A plain reading starts from chance (``initialisation``); the default starts from what FISM learns, as NAIS does.
+- Nor has the paper ``similarities``, a regression of each item on all others beside the network.
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
-import numpy as np
 import torch
 from pydantic import Field, field_validator
 from torch import Tensor, nn
@@ -24,14 +23,17 @@ from torch.nn.functional import embedding
 
 from contracts.errors import unknown_name
 from training.batches import Samples, UserBatch
-from training.config import LearnedConfig
+from training.cold_items import ColdItems, ColdItemsConfig
 from training.content import ContentScaling
-from training.content_recommender import ContentRecommender
 from training.histories import Histories, HistorySum, history_sum
 from training.losses import listed_logistic, listed_softmax, squared_norm
+from training.models.fism import FismConfig, start_from_fism
 from training.multimodal import MultimodalFeatures
 from training.recommender import Catalogue
-from training.spectral import spectral_start
+from training.ridge import ridge_similarities
+from training.spaces import Choice, Floats
+from training.spectral import start_spectral
+from training.visits import one_of_each_user
 
 if TYPE_CHECKING:
     from feature_repo.frame import TrainingFrame
@@ -43,32 +45,45 @@ _CELLS = 1 << 24
 
 _EPSILON = 1e-9
 
+_ACTIVITY_EXPONENT = 0.5
+"""Of users in the regression of items on items."""
+
 IRIS_VARIANTS: dict[str, dict[str, Any]] = {
     "full": {},
     "image": {"views": "visual"},
     "text": {"views": "textual"},
     "image-add-text": {"views": "textual+visual", "sharing": False, "reconstruction": 0.0},
     "ids": {"views": "none"},
+    "fused": {"similarities": 6.0},
 }
-"""Variant of the paper → options. ``ids`` is none of the paper's: it shows what content adds."""
+"""Variant of the paper → options. Not the paper's are ``ids``, which shows what content adds, and ``fused``, with
+similarities of the weight that was best on the validation of MovieLens 1M."""
 
 
-class IrisConfig(LearnedConfig):
-    """Options of Multimodal IRIS; the paper prints none of its own."""
+class IrisConfig(ColdItemsConfig):
+    """Options of Multimodal IRIS; the paper prints none of its own. The defaults were chosen on MovieLens 1M, on a
+    held-out interaction of each user."""
 
     variant: str = Field(default="full", min_length=1, max_length=64)
     """Label under which the version is listed and reported; it changes nothing else."""
 
-    learning_rate: float = Field(default=2e-3, gt=0)
+    dimension: int = Field(default=128, ge=1)
+    """Width d of an embedding."""
+
+    learning_rate: float = Field(default=5e-4, gt=0)
     """Step size of Adam."""
 
     batch_size: int = Field(default=512, ge=1)
     """Users per step: an epoch visits each user with one pair, which stands for the whole history."""
 
-    negatives: int = Field(default=4, ge=1)
-    """Items drawn against each positive; all users of a batch are asked about the draws of all."""
+    negatives: int = Field(default=6, ge=1)
+    """Items drawn for each user; all users of a batch are asked about the draws of all."""
 
-    loss: Literal["softmax", "logistic"] = "softmax"
+    averaging: float | None = Field(default=0.98, gt=0, lt=1)
+    """Decay of a running mean of the parameters over the steps, which is what is validated and kept; the parameters
+    themselves if unset."""
+
+    loss: Literal["softmax", "logistic"] = "logistic"
     """``softmax``: each known item against all items that the batch asks about; ``logistic``: each by itself, a user's
     unknown items weighted as ``negatives`` draws for each known one."""
 
@@ -78,7 +93,7 @@ class IrisConfig(LearnedConfig):
     sharing: bool = True
     """Whether modalities share knowledge; without, their features are summed with one weight each."""
 
-    reconstruction: float = Field(default=0.1, ge=0)
+    reconstruction: Annotated[float, Floats(0.0, 1.0)] = Field(default=0.1, ge=0)
     """Weight of eq. 3, mean over the items of a batch."""
 
     attention: bool = True
@@ -87,24 +102,37 @@ class IrisConfig(LearnedConfig):
     attention_dimension: int = Field(default=32, ge=1)
     """Width a of the interest-related network's two maps."""
 
-    beta: float = Field(default=0.5, ge=0, le=1)
+    beta: Annotated[float, Floats(0.0, 1.0)] = Field(default=0.5, ge=0, le=1)
     """Exponent of the sum of attention that divides the score; 1 is a softmax over the history."""
-
-    cold_rate: float = Field(default=0.0, ge=0, lt=1)
-    """Share of the items of a batch whose ID vectors are left out, so that their content has to do alone."""
 
     content_scaling: ContentScaling = "centred"
     """What is done to each modality's vectors before anything else."""
 
-    initialisation: Literal["spectral", "normal"] = "spectral"
-    """``spectral``: ID vectors start from the singular vectors of the normalised interactions; ``normal``: from a
-    normal of deviation 0.1."""
+    initialisation: Literal["fism", "spectral", "normal"] = "fism"
+    """``fism``: ID vectors and biases start from what FISM learns, as NAIS does in its paper; ``spectral``: from the
+    singular vectors of the normalised interactions; ``normal``: from a normal of deviation 0.1. But for the last,
+    attention starts even and content silent."""
+
+    content_ridge: Annotated[float, Floats(1e-3, 10.0, log=True)] | None = Field(default=None, gt=0)
+    """Lets content start as what a ridge regression makes of it: the part of the ID vectors that it can tell, which
+    keep the rest. No score changes but those of items that nobody was trained on. Weight of the ridge in mean squares
+    of a component of H; content starts silent if unset."""
+
+    pretraining_epochs: int = Field(default=60, ge=1)
+    """Epochs of FISM, at most."""
 
     initial_spread: float = Field(default=0.5, gt=0)
     """Standard deviation of the scores that spectral ID vectors start with."""
 
-    regularisation: float = Field(default=0.0, ge=0)
+    regularisation: Annotated[float, Choice((0.0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2))] = Field(default=0.0, ge=0)
     """Weight of half the squared norm of the items' vectors, mean over the items of a batch."""
+
+    similarities: Annotated[float, Floats(0.5, 20.0, log=True)] | None = Field(default=None, gt=0)
+    """Weight of similarities by a ridge regression of each item on all others (Steck, WWW 2019), summed over the
+    history and added to the score once all is trained: two models that err on unlike users. IRIS alone if unset."""
+
+    ridge_penalty: Annotated[float, Floats(5.0, 500.0, log=True)] = Field(default=40.0, gt=0)
+    """Of that regression, in users, of whom each counts one over the square root of the items seen."""
 
     @field_validator("views")
     @classmethod
@@ -149,7 +177,7 @@ class _Asked(NamedTuple):
     """Where in ``seen`` a target is, -1 if it is not there, int64 ``[M]``."""
 
 
-class Iris(ContentRecommender):
+class Iris(ColdItems):
     """score(u, i) = b_i + sum of a_ij q_j . p_i over the items j != i that u has seen, divided by (sum of a_ij)^beta,
 
     with a_ij = exp(p_i A . q_j B / sqrt(a)), p_i = ID vector + H_i P and q_j = other ID vector + H_j Q.
@@ -171,7 +199,9 @@ class Iris(ContentRecommender):
         self.to_witness = nn.Parameter(torch.zeros(d, d)) if views else None
         self.histories = Histories(catalogue.users, catalogue.items)
         self._widths, self._read = list(widths.values()), [name in views for name in widths]
-        self._generator = torch.Generator()
+        if config.similarities is not None:
+            self.register_buffer("ridge", torch.zeros(catalogue.items, catalogue.items))
+            self.ridge: Tensor
 
     @property
     def scaling(self) -> ContentScaling:
@@ -187,37 +217,48 @@ class Iris(ContentRecommender):
                     parameter.copy_(nn.init.xavier_uniform_(torch.empty(parameter.shape), generator=generator))
                 else:
                     parameter.zero_()
-            # Attention starts even and content silent, so that what the ID vectors bring is not scattered at once.
+            # What the ID vectors bring is not to be scattered at once.
             for late in (self.asking, self.to_target, self.to_witness):
-                if late is not None and self.config.initialisation == "spectral":
+                if late is not None and self.config.initialisation != "normal":
                     late.zero_()
             for table in (self.items, self.witnesses):
                 table.copy_(torch.empty(table.shape).normal_(0, 0.1, generator=generator))
-            if self.config.initialisation == "spectral":
-                start = spectral_start(
-                    frame.train,
-                    (len(frame.users), len(frame.items)),
-                    self.config.dimension,
-                    beta=self.config.beta,
-                    spread=self.config.initial_spread,
-                    generator=np.random.default_rng(int(torch.randint(2**31, (), generator=generator))),
-                )
-                self.items.copy_(start.targets)
-                self.witnesses.copy_(start.witnesses)
+        config = self.config
+        if config.initialisation == "spectral":
+            spread, beta = config.initial_spread, config.beta
+            start_spectral(frame, self.items, self.witnesses, beta=beta, spread=spread, generator=generator)
+        elif config.initialisation == "fism":
+            options = FismConfig(dimension=config.dimension, alpha=config.beta, max_epochs=config.pretraining_epochs)
+            start_from_fism(self, frame, options, generator)
+        if config.content_ridge is not None:
+            self._start_content(config.content_ridge)
+        if config.similarities is not None:
+            shape, penalty = (self.catalogue.users, self.catalogue.items), config.ridge_penalty
+            found = ridge_similarities(frame.train, shape, penalty=penalty, activity_exponent=_ACTIVITY_EXPONENT)
+            self.ridge.copy_(torch.from_numpy(found))
+
+    @torch.no_grad()
+    def _start_content(self, ridge: float) -> None:
+        """Fit P and Q to the ID vectors of the trained items, and leave those what is not explained."""
+        rows = self.item_trained.nonzero().squeeze(1)
+        contents, present = self._contents(rows)
+        if self.to_target is None or self.to_witness is None or not len(rows):
+            return
+        common = self.features(contents, present)
+        squares = common.T @ common
+        penalty = ridge * squares.diagonal().mean().clamp(min=_EPSILON)
+        squares.diagonal().add_(penalty)
+        for table, matrix in ((self.items, self.to_target), (self.witnesses, self.to_witness)):
+            matrix.copy_(torch.linalg.solve(squares, common.T @ table[rows]))
+            table[rows] -= common @ matrix
 
     def visits(self, pairs: Tensor, generator: torch.Generator) -> Tensor:
         """One pair of each user, by chance: it stands for all of the user's, which the loss reads from the history."""
-        order = torch.randperm(len(pairs), generator=generator, device=pairs.device)
-        users = pairs[order, 0]
-        first = users.new_full((self.catalogue.users,), len(pairs))
-        first = first.scatter_reduce(0, users, torch.arange(len(users), device=users.device), "amin")
-        return order[first[first < len(pairs)].sort().values]
-
-    def start_epoch(self, epoch: int, generator: torch.Generator) -> None:
-        self._generator = generator
+        return one_of_each_user(pairs[:, 0], generator)
 
     def loss_terms(self, samples: Samples) -> dict[str, Tensor]:
-        targets: Tensor = torch.unique(torch.cat([samples.positives, samples.negatives.flatten()]))
+        # Draws alone: with positives among them the list would be of popular items, and their scores too low.
+        targets: Tensor = torch.unique(samples.negatives)
         targets = targets[self.item_trained[targets]]  # Nobody saw the others: not because they did not like them.
         asked = self._asked(UserBatch(samples.users, samples.users.new_empty(len(samples), 0)), targets)
         rows, place = torch.unique(torch.cat([asked.seen, targets]), return_inverse=True)
@@ -254,23 +295,17 @@ class Iris(ContentRecommender):
         row, item = self.histories.of(batch)
         return torch.bincount(row[self._speaks(item)], minlength=len(batch)) > 0
 
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        self.histories.make_room(state, "histories")
-        super().load_state(state)
-
-    def like(self, items: int) -> Self:
-        model = super().like(items)
-        model.histories.make_room(self.state(), "histories")
-        return model
-
     def _common(self, batch: UserBatch, items: Tensor) -> Tensor:
         """Scores of the same items for all users, ``[B, C]``, some items at a time."""
         seen = torch.unique(self.histories.of(batch).item)
         witnesses, _ = self._vectors(seen)
-        scores = [
-            self._scores(self._vectors(some)[0], witnesses, self._asked(batch, some))
-            for some in torch.split(items, max(1, _CELLS // max(1, len(seen))))
-        ]
+        scores = []
+        for some in torch.split(items, max(1, _CELLS // max(1, len(seen)))):
+            asked = self._asked(batch, some)
+            network = self._scores(self._vectors(some)[0], witnesses, asked)
+            if (weight := self.config.similarities) is not None:
+                network = network + weight * history_sum(asked.sums, self.ridge[seen][:, some])
+            scores.append(network)
         return torch.cat(scores, dim=1) if scores else self.bias.new_zeros(len(batch), 0)
 
     def _asked(self, batch: UserBatch, targets: Tensor) -> _Asked:
@@ -305,9 +340,8 @@ class Iris(ContentRecommender):
     def _vectors(self, rows: Tensor) -> tuple[_Items, Tensor | None]:
         """Vectors of distinct items ``[n]``, and the loss of eq. 3 while training."""
         trained = self.item_trained[rows].unsqueeze(1)
-        if self.training and self.config.cold_rate:
-            drawn = torch.rand(len(rows), 1, generator=self._generator, device=rows.device)
-            trained = trained & (drawn >= self.config.cold_rate)
+        if (cold := self.taken_for_cold(len(rows))) is not None:
+            trained = trained & ~cold.unsqueeze(1)
         targets, witnesses = embedding(rows, self.items) * trained, embedding(rows, self.witnesses) * trained
         bias = (embedding(rows, self.bias) * trained).squeeze(1)
         if self.to_target is None or self.to_witness is None:

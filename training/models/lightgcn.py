@@ -1,6 +1,6 @@
 """LightGCN (He et al., SIGIR 2020): embeddings propagated over the user-item graph, trained by BPR."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import torch
 from pydantic import Field
@@ -9,10 +9,11 @@ from torch.nn.functional import embedding
 
 from training.batches import Samples, UserBatch
 from training.config import LearnedConfig
-from training.graph import normalised_adjacency, propagate
+from training.graph import mean_of_layers, normalised_adjacency
 from training.learned import LearnedRecommender
 from training.losses import bpr, squared_norm
 from training.recommender import Catalogue, TwoTower
+from training.spaces import Floats, Ints
 
 if TYPE_CHECKING:
     from feature_repo.frame import TrainingFrame
@@ -23,13 +24,20 @@ __all__ = ["LightGcn", "LightGcnConfig"]
 class LightGcnConfig(LearnedConfig):
     """Options of LightGCN; the defaults were chosen on the TikTok validation pairs."""
 
-    learning_rate: float = Field(default=5e-3, gt=0)
+    learning_rate: float = Field(default=1e-2, gt=0)
     """Step size of Adam."""
 
-    layers: int = Field(default=3, ge=1)
+    batch_size: int = Field(default=8192, ge=1)
+    """Training pairs per step; each one propagates over the whole graph."""
+
+    patience: int = Field(default=20, ge=1)
+    """Epochs without a better validation Recall@20 after which training stops; such large batches learn in few steps
+    an epoch."""
+
+    layers: Annotated[int, Ints(1, 4)] = Field(default=3, ge=1)
     """Steps of propagation K."""
 
-    regularisation: float = Field(default=2e-2, ge=0)
+    regularisation: Annotated[float, Floats(1e-4, 1.0, log=True)] = Field(default=2e-2, ge=0)
     """Weight of half the squared norm of the batch's layer-0 embeddings, per triplet (eq. 15)."""
 
     initial_deviation: float = Field(default=0.1, gt=0)
@@ -60,10 +68,13 @@ class LightGcn(LearnedRecommender, TwoTower):
         self._graph = normalised_adjacency(frame.train, len(frame.users), len(frame.items)).to(self.device)
 
     def loss_terms(self, samples: Samples) -> dict[str, Tensor]:
-        nodes = (samples.users, *(items + self.catalogue.users for items in (samples.positives, samples.negatives)))
-        table = self._propagate()
-        user, seen, unseen = (embedding(rows, table) for rows in nodes)
-        norm = squared_norm(*(embedding(rows, self.embeddings) for rows in nodes), count=len(samples))
+        drawn = samples.negatives
+        items = torch.cat([samples.positives, drawn.flatten()]) + self.catalogue.users
+        # One look-up of all nodes: the gradient of each would be a table of its own.
+        nodes = torch.cat([samples.users, items])
+        user, seen, unseen = torch.split(embedding(nodes, self._propagate()), [len(drawn), len(drawn), drawn.numel()])
+        unseen = unseen.view(*drawn.shape, -1)
+        norm = squared_norm(embedding(nodes, self.embeddings), count=len(samples))
         return {
             "bpr": bpr((user * seen).sum(1), (user.unsqueeze(1) * unseen).sum(2)),
             "l2": self.config.regularisation * norm,
@@ -81,9 +92,4 @@ class LightGcn(LearnedRecommender, TwoTower):
 
     def _propagate(self) -> Tensor:
         assert self._graph is not None, "prepare() comes first"
-        layer: Tensor = self.embeddings
-        total = layer
-        for _ in range(self.config.layers):
-            layer = propagate(self._graph, layer)
-            total = total + layer
-        return total / (self.config.layers + 1)
+        return mean_of_layers(self._graph, self.embeddings, self.config.layers)

@@ -8,6 +8,7 @@ Equation numbers are the paper's. What it leaves open and what is done here:
   learn to match a video with itself.
 - The prose speaks of high-order connectivity, no equation has it: the options from ``connectivity`` on are not in the
   paper. ``PLAIN`` of the options switches them off and is reported beside the defaults.
+- Nor has the paper ``similarities``, a FISM beside the towers: two models of unlike kinds err on unlike users.
 - A user unknown to training asks with the mean user embedding, so that a history alone gets recommendations.
 - The ID part of an item without a training interaction is zero when scoring; its content remains.
 - An item without a vector of some modality has no part of that modality, in neither tower, and users who saw only
@@ -24,6 +25,7 @@ from torch.nn.functional import embedding
 
 from training.attention import HistoryAttention, Places, Readings
 from training.batches import PADDING, Samples, UserBatch
+from training.cold_items import ColdItems
 from training.connectivity import Connectivity
 from training.content import (
     ContentScaling,
@@ -33,8 +35,9 @@ from training.content import (
     content_clusters,
     nearest_clusters,
 )
-from training.content_recommender import ContentRecommender
+from training.internals import Internals
 from training.losses import bpr, pairwise_squared_dot, sampled_softmax, squared_norm
+from training.models.fism import Fism, FismConfig
 from training.models.m3csr_config import M3csrConfig
 from training.recommender import Catalogue, TwoTower
 from training.visits import some_of_each_user
@@ -63,8 +66,8 @@ class _Interests(NamedTuple):
     """Weighted by intensity, ``[B, M, e]``."""
 
 
-class M3csr(ContentRecommender, TwoTower):
-    """Two towers whose vectors have D = d + eM components for M modalities.
+class M3csr(ColdItems, TwoTower):
+    """Two towers whose vectors have D = d + eM components for M modalities; behind them those of ``similarities``.
 
     Raises:
         BadInput: An option names a modality that the catalogue lacks.
@@ -100,6 +103,8 @@ class M3csr(ContentRecommender, TwoTower):
         if config.connectivity:
             self.register_buffer("connected_users", torch.zeros(catalogue.users, d))
             self.register_buffer("connected_items", torch.zeros(catalogue.items, d))
+        if config.similarities is not None:
+            self.similarities = Fism(FismConfig(), catalogue).requires_grad_(False)
         self.register_buffer("cluster", torch.zeros(catalogue.items, dtype=torch.int64))
         self.register_buffer("bin", torch.zeros(catalogue.items, dtype=torch.int64))
         self.register_buffer("present", torch.zeros(catalogue.items, len(widths), dtype=torch.bool))
@@ -123,7 +128,7 @@ class M3csr(ContentRecommender, TwoTower):
     def prepare(self, frame: "TrainingFrame", generator: torch.Generator) -> None:
         config = self.config
         with torch.no_grad():
-            for parameter in self.parameters():
+            for parameter in self._learnt().values():
                 if parameter.dim() == 2:
                     parameter.copy_(nn.init.xavier_uniform_(torch.empty(parameter.shape), generator=generator))
                 else:
@@ -149,6 +154,10 @@ class M3csr(ContentRecommender, TwoTower):
             self._connectivity = Connectivity(
                 frame.train, len(frame.users), len(frame.items), config.connectivity, self.device
             )
+        if config.similarities is not None:
+            self.similarities.requires_grad_(True)
+            self.similarities.fit(frame, seed=int(torch.randint(2**31, (), generator=generator)))
+            self.similarities.requires_grad_(False).zero_grad()
 
     def content_state(self, scaled: Tensor) -> dict[str, Tensor]:
         """Items whose content is another go to the nearest of the clusters whose embeddings were trained."""
@@ -187,7 +196,7 @@ class M3csr(ContentRecommender, TwoTower):
         interests = self._interests(embedding(user, users), items, where, readings)
         tower, vectors = embedding(reading, self._final(interests)), self._item_tower(rows, items)
         positive = (tower * embedding(liked, vectors)).sum(1)
-        negative = torch.bmm(embedding(drawn, vectors).view(*negatives.shape, -1), tower.unsqueeze(2)).squeeze(2)
+        negative = (embedding(drawn, vectors).view(*negatives.shape, -1) * tower.unsqueeze(1)).sum(2)
         modal = embedding(reading, interests.modal.flatten(1)).view(len(reading), *interests.modal.shape[1:])
         if config.objective == "bpr":
             loss = bpr(positive, negative)
@@ -203,9 +212,9 @@ class M3csr(ContentRecommender, TwoTower):
         """The last term of eq. 13, and what options make of it."""
         config = self.config
         if config.id_regularisation is None:
-            return config.regularisation * 2 * squared_norm(*self.parameters(), count=1)
+            return config.regularisation * 2 * squared_norm(*self._learnt().values(), count=1)
         apart = {"users", "items", "bias"}
-        others = [parameter for name, parameter in self.named_parameters() if name not in apart]
+        others = [parameter for name, parameter in self._learnt().items() if name not in apart]
         draws = samples.negatives.shape[1]
         norms = (
             embedding(samples.users, self.users.square().sum(1, keepdim=True)).sum()
@@ -215,6 +224,9 @@ class M3csr(ContentRecommender, TwoTower):
         ids = config.id_regularisation * norms / (2 * len(samples))
         return ids + config.regularisation * 2 * squared_norm(*others, count=1)
 
+    def _learnt(self) -> dict[str, nn.Parameter]:
+        return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
+
     def refresh(self) -> None:
         if self.config.connectivity:
             with torch.no_grad():
@@ -223,7 +235,10 @@ class M3csr(ContentRecommender, TwoTower):
                 self.connected_items.copy_(items)
 
     def user_vectors(self, batch: UserBatch) -> Tensor:
-        return self._final(self._interests_of(batch)) * self.can_score(batch).unsqueeze(1)
+        towers = self._final(self._interests_of(batch)) * self.can_score(batch).unsqueeze(1)
+        if (weight := self.config.similarities) is None:
+            return towers
+        return torch.cat([towers, weight * self.similarities.user_vectors(batch)], dim=1)
 
     def item_vectors(self) -> Tensor:
         rows = torch.arange(self.catalogue.items, device=self.device)
@@ -231,7 +246,10 @@ class M3csr(ContentRecommender, TwoTower):
         known = torch.ones(vectors.shape[1], dtype=torch.bool, device=self.device)
         known[: self.config.dimension] = False
         known[known.shape[0] - self.config.popularity_bias :] = False
-        return torch.where(known, vectors, self.trained_items_of(vectors))
+        towers = torch.where(known, vectors, self.trained_items_of(vectors))
+        if self.config.similarities is None:
+            return towers
+        return torch.cat([towers, self.similarities.item_vectors()], dim=1)
 
     def can_score(self, batch: UserBatch) -> Tensor:
         return (batch.history != PADDING).any(1)
@@ -256,6 +274,18 @@ class M3csr(ContentRecommender, TwoTower):
         ids, encodings, _ = self._encode(torch.arange(self.catalogue.items, device=self.device), self._tables()[1])
         return {"id": ids, **dict(zip(self.catalogue.widths, encodings, strict=True))}
 
+    @torch.no_grad()
+    def internals(self) -> Internals:
+        embeddings = self.item_embeddings()
+        return Internals(
+            content_weight=self.content_shares()[self.bin] if self.config.popularity_gate else None,
+            intensities=self.intensities if self.config.interest_intensity else None,
+            modalities=tuple(self.catalogue.widths),
+            ids=embeddings.pop("id"),
+            contents=torch.cat(list(embeddings.values()), dim=1),
+            both=self.item_trained & self.present.any(1),
+        )
+
     def _present(self, scaled: Tensor) -> Tensor:
         """Which items have a vector of each modality, ``[N, M]``: a missing one is all zeros."""
         return torch.stack([part.any(1) for part in torch.split(scaled, self._widths, dim=1)], dim=1)
@@ -279,7 +309,7 @@ class M3csr(ContentRecommender, TwoTower):
             ids: ID embeddings of all items, ``[N, d]``.
         """
         present, clusters = self.present[rows], self.cluster[rows]
-        contents = torch.split(self.content[rows], self._widths, dim=1)
+        contents = torch.split(embedding(rows, self.content), self._widths, dim=1)
         encodings = [
             content @ matrix + bias for content, matrix, bias in zip(contents, self.maps, self.map_biases, strict=True)
         ]
@@ -335,9 +365,14 @@ class M3csr(ContentRecommender, TwoTower):
 
     def _item_tower(self, rows: Tensor, items: _Items) -> Tensor:
         """Eqs. 10-11: the colder the item, the more its content counts."""
-        delta = self._content_share(self.bin[rows])
-        parts = [(1 - delta) * items.ids, *(delta * encoding for encoding in items.encodings)]
-        return torch.cat([*parts, self.bias[rows].unsqueeze(1)] if self.config.popularity_bias else parts, dim=1)
+        ids, bins = items.ids, self.bin[rows]
+        bias = self.bias[rows].unsqueeze(1) if self.config.popularity_bias else None
+        if (cold := self.taken_for_cold(len(rows))) is not None:
+            known = ~cold.unsqueeze(1)
+            ids, bins, bias = ids * known, bins * ~cold, None if bias is None else bias * known
+        delta = self._content_share(bins)
+        parts = [(1 - delta) * ids, *(delta * encoding for encoding in items.encodings)]
+        return torch.cat(parts if bias is None else [*parts, bias], dim=1)
 
     def _content_share(self, bins: Tensor) -> Tensor:
         """Eq. 10, ``[n, 1]``."""

@@ -1,17 +1,18 @@
 """Options of M3CSR, those that give its ablations, and those that give the paper's equations alone."""
 
 from collections.abc import Mapping
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from training.config import LearnedConfig
+from training.cold_items import ColdItemsConfig
 from training.content import ContentScaling
+from training.spaces import Choice, Floats
 
-__all__ = ["ABLATIONS", "CONNECTED", "PLAIN", "M3csrConfig"]
+__all__ = ["ABLATIONS", "CONNECTED", "FUSED", "PLAIN", "M3csrConfig"]
 
 
-class M3csrConfig(LearnedConfig):
+class M3csrConfig(ColdItemsConfig):
     """Options of M3CSR; the defaults were chosen on the TikTok validation pairs, also over values the paper gives.
 
     The paper's own: learning rate 1e-3, batches of 1024, alpha 1e-6, beta 1e-5, tau 0.07, d 64, patience 10.
@@ -29,7 +30,7 @@ class M3csrConfig(LearnedConfig):
     heads: int = Field(default=4, ge=1)
     """Attention heads of eqs. 3 and 4; must divide ``dimension``."""
 
-    clusters: int = Field(default=100, ge=1)
+    clusters: Annotated[int, Choice((50, 100, 200))] = Field(default=100, ge=1)
     """K-means centres over the concatenated content."""
 
     popularity_bins: int = Field(default=12, ge=1)
@@ -39,15 +40,15 @@ class M3csrConfig(LearnedConfig):
     """What is done to each modality's vectors before anything else; the paper says nothing."""
 
     modalities: tuple[str, ...] | None = Field(default=None, min_length=1)
-    """Which of the snapshot's modalities to read (Figs. 4-5); all if unset."""
+    """Which of the snapshot's modalities to read (Figs. 4-5), on the command line joined by ``+``; all if unset."""
 
-    temperature: float = Field(default=0.07, gt=0)
+    temperature: Annotated[float, Floats(0.03, 0.3, log=True)] = Field(default=0.07, gt=0)
     """tau of eq. 6."""
 
-    orthogonality: float = Field(default=1e-6, ge=0)
+    orthogonality: Annotated[float, Choice((1e-6, 1e-5, 1e-4))] = Field(default=1e-6, ge=0)
     """alpha of eq. 13, weight of L_perp; 0 is the paper's "w/o L_perp"."""
 
-    regularisation: float = Field(default=3e-5, ge=0)
+    regularisation: Annotated[float, Floats(1e-6, 1e-3, log=True)] = Field(default=3e-5, ge=0)
     """beta of eq. 13, weight of the squared norm of all parameters; the paper's own value is 1e-5."""
 
     interest_intensity: bool = True
@@ -84,6 +85,16 @@ class M3csrConfig(LearnedConfig):
     id_deviation: float | None = Field(default=None, gt=0)
     """Standard deviation of the normal that ID embeddings start from; Xavier's uniform, as all else, if unset."""
 
+    similarities: float | None = Field(default=None, gt=0)
+    """Weight of a FISM with its own defaults, trained first and by itself, whose scores are added: the similarity of
+    items by who saw them, fitted on whole histories. Two models are fused after training, as NeuMF's two parts are
+    before it (He et al. 2017, section 3.4.1). M3CSR alone if unset."""
+
+    @field_validator("modalities", mode="before")
+    @classmethod
+    def _modalities_may_be_text(cls, modalities: object) -> object:
+        return tuple(modalities.split("+")) if isinstance(modalities, str) else modalities
+
     @model_validator(mode="after")
     def _heads_divide_dimension(self) -> Self:
         if self.dimension % self.heads:
@@ -106,12 +117,14 @@ PLAIN: Mapping[str, object] = {
     "pairs_per_user": None,
     "id_regularisation": None,
     "id_deviation": None,
+    "similarities": None,
 }
 """Options that give eqs. 1-13 and nothing else, with every value the paper prints."""
 
 CONNECTED: Mapping[str, object] = {
     "variant": "connected",
-    "negatives": 4,
+    "negatives": 32,
+    "averaging": 0.99,
     "content_scaling": "centred",
     "regularisation": 1e-4,
     "connectivity": 3,
@@ -122,7 +135,10 @@ CONNECTED: Mapping[str, object] = {
     "id_regularisation": 1e-2,
     "id_deviation": 0.1,
 }
-"""Options beyond the paper that were best together on the TikTok validation pairs within ten epochs."""
+"""Options beyond the paper that were best together on the TikTok validation pairs."""
+
+FUSED: Mapping[str, object] = {**CONNECTED, "variant": "fused", "similarities": 0.5}
+"""The same with the similarity of items by who saw them, which was better still."""
 
 ABLATIONS: Mapping[str, Mapping[str, object]] = {
     "without-miil": {"interest_intensity": False},

@@ -1,6 +1,6 @@
 """MF: matrix factorisation with item biases, trained by BPR (Rendle et al., UAI 2009) or by logits."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -12,6 +12,7 @@ from training.config import LearnedConfig
 from training.learned import LearnedRecommender
 from training.losses import bpr, logistic, squared_norm
 from training.recommender import Catalogue, TwoTower
+from training.spaces import Floats
 
 if TYPE_CHECKING:
     from feature_repo.frame import TrainingFrame
@@ -28,7 +29,7 @@ class MfConfig(LearnedConfig):
     loss: Literal["bpr", "logistic"] = "bpr"
     """Positives against their negatives, or each score by itself."""
 
-    regularisation: float = Field(default=5e-2, ge=0)
+    regularisation: Annotated[float, Floats(1e-4, 1.0, log=True)] = Field(default=5e-2, ge=0)
     """Weight of half the squared norm of the vectors and biases in a batch, per triplet."""
 
     initial_deviation: float = Field(default=0.1, gt=0)

@@ -8,7 +8,7 @@ What the appendix leaves open and what is done here:
 - A user without training pairs has the average of all users' factors.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import torch
 from pydantic import Field
@@ -19,6 +19,7 @@ from training.background_music import AdoptingRecommender, MusicConfig, cross_en
 from training.batches import PADDING, Samples, UserBatch
 from training.losses import squared_norm
 from training.recommender import Catalogue, TwoTower
+from training.spaces import Choice, Floats
 
 if TYPE_CHECKING:
     from feature_repo.frame import TrainingFrame
@@ -32,10 +33,10 @@ class MfBgmConfig(MusicConfig):
     learning_rate: float = Field(default=5e-3, gt=0)
     """Step size of Adam."""
 
-    similar_videos: int = Field(default=100, ge=1)
+    similar_videos: Annotated[int, Choice((25, 50, 100, 200))] = Field(default=100, ge=1)
     """l_v, videos whose music is a video's related music."""
 
-    regularisation: float = Field(default=1e-2, ge=0)
+    regularisation: Annotated[float, Floats(1e-4, 1.0, log=True)] = Field(default=1e-2, ge=0)
     """Weight of half the squared norm of the factors and biases in a batch, per pair."""
 
     initial_deviation: float = Field(default=0.1, gt=0)

@@ -4,8 +4,7 @@ Equation numbers are the paper's. What an item's attention to another is depends
 works it out once for each pair of items and sums it over the histories, whichever users are asked for.
 """
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -14,11 +13,13 @@ from torch.nn.functional import embedding, embedding_bag
 
 from training.batches import PADDING, Samples, UserBatch
 from training.config import LearnedConfig
-from training.histories import Histories, Seen
-from training.learned import LearnedRecommender
-from training.losses import logistic, squared_norm
-from training.models.fism import Fism, FismConfig
+from training.histories import Seen
+from training.history_recommender import HistoryRecommender
+from training.losses import listed_logistic, logistic, squared_norm
+from training.models.fism import FismConfig, start_from_fism
 from training.recommender import Catalogue
+from training.spaces import Floats
+from training.visits import one_of_each_user
 
 if TYPE_CHECKING:
     from feature_repo.frame import TrainingFrame
@@ -32,40 +33,54 @@ _EPSILON = 1e-12
 
 
 class NaisConfig(LearnedConfig):
-    """Options of NAIS."""
+    """Options of NAIS; start and step size were chosen on MovieLens 1M, on a held-out interaction of each user."""
 
-    dimension: int = Field(default=16, ge=1)
+    dimension: int = Field(default=128, ge=1)
     """Width d of an embedding."""
 
-    batch_size: int = Field(default=1024, ge=1)
-    """Positives per step."""
+    learning_rate: float = Field(default=5e-4, gt=0)
+    """Step size of Adam."""
+
+    averaging: float | None = Field(default=0.98, gt=0, lt=1)
+    """Decay of a running mean of the parameters over the steps, which is what is validated and kept; the parameters
+    themselves if unset."""
+
+    against: Literal["list", "drawn"] = "list"
+    """``list``: each user is visited once, and all users of a batch are asked about one list of items, drawn by them
+    together, so that an item's attention to another is worked out once for all; ``drawn``: each pair is visited, with
+    its draws, as in the paper."""
+
+    batch_size: int = Field(default=512, ge=1)
+    """Users per step, and so items in a list, at most; or positives where negatives are drawn."""
 
     negatives: int = Field(default=4, ge=1)
-    """Items drawn against each positive."""
+    """Items drawn against each positive; in a list, the weight of the others."""
 
     attention: Literal["prod", "concat"] = "prod"
     """What the attention network reads: the product of the two items' vectors (eq. 10) or both (eq. 9)."""
 
-    attention_dimension: int = Field(default=16, ge=1)
+    attention_dimension: int = Field(default=8, ge=1)
     """Width a of the attention network's hidden layer."""
 
-    beta: float = Field(default=0.5, ge=0, le=1)
+    beta: Annotated[float, Floats(0.0, 1.0)] = Field(default=0.5, ge=0, le=1)
     """Smoothing exponent of the softmax's denominator (eq. 11); 1 is the plain softmax."""
 
     history: int = Field(default=50, ge=1)
-    """Items of a history that each training sample sees; longer ones are sampled. Scoring reads all."""
+    """Items of a history that each drawn sample sees; longer ones are sampled. Lists and scoring read all."""
 
-    pretraining_epochs: int = Field(default=0, ge=0)
-    """Epochs of FISM, at most, that the item vectors and biases start from; 0: they start from chance."""
+    pretraining_epochs: int = Field(default=60, ge=0)
+    """Epochs of FISM, at most, that the item vectors and biases start from; attention then starts even, so that the
+    first scores are FISM's. 0: all starts from chance."""
 
-    regularisation: float = Field(default=1e-3, ge=0)
-    """Weight of half the squared norm of the vectors and biases in a batch, per positive."""
+    regularisation: Annotated[float, Floats(1e-6, 1e-1, log=True)] = Field(default=5e-3, ge=0)
+    """Weight of half the squared norm of the vectors and biases: mean over the items, or of drawn batches per
+    positive."""
 
     initial_deviation: float = Field(default=0.1, gt=0)
     """Standard deviation of the normal that the vectors start from; biases start at zero."""
 
 
-class Nais(LearnedRecommender):
+class Nais(HistoryRecommender):
     """score(u, i) = b_i + sum of a_ij p_i . q_j over the items j != i that u has seen, with eq. 11's
 
     a_ij = exp(f(i, j)) / (sum of exp(f(i, j')) over the same items)^beta.
@@ -84,7 +99,6 @@ class Nais(LearnedRecommender):
         self.hidden = nn.Parameter(torch.zeros(d if config.attention == "prod" else 2 * d, a))
         self.hidden_bias = nn.Parameter(torch.zeros(a))
         self.energy = nn.Parameter(torch.zeros(a))
-        self.histories = Histories(catalogue.users, catalogue.items)
         self._generator = torch.Generator()
 
     def prepare(self, frame: "TrainingFrame", generator: torch.Generator) -> None:
@@ -96,25 +110,39 @@ class Nais(LearnedRecommender):
             self.hidden_bias.zero_()
             energy = nn.init.xavier_normal_(torch.empty(len(self.energy), 1), generator=generator)
             self.energy.copy_(energy.squeeze(1))
-        self.histories.take(frame.train)
-        if self.config.pretraining_epochs:
-            self._pretrain(frame, seed=int(torch.randint(2**31, (), generator=generator)))
-
-    def _pretrain(self, frame: "TrainingFrame", seed: int) -> None:
-        config = FismConfig(
-            dimension=self.config.dimension, alpha=self.config.beta, max_epochs=self.config.pretraining_epochs
-        )
-        fism = Fism(config, self.catalogue).to(self.device)
-        with torch.enable_grad():
-            fism.fit(frame, seed=seed)
-        with torch.no_grad():
-            for name in ("items", "witnesses", "bias"):
-                self.get_parameter(name).copy_(fism.get_parameter(name))
+            if self.config.pretraining_epochs:
+                self.energy.zero_()
+        if (epochs := self.config.pretraining_epochs) > 0:
+            options = FismConfig(dimension=self.config.dimension, alpha=self.config.beta, max_epochs=epochs)
+            start_from_fism(self, frame, options, generator)
 
     def start_epoch(self, epoch: int, generator: torch.Generator) -> None:
         self._generator = generator
 
+    def visits(self, pairs: Tensor, generator: torch.Generator) -> Tensor:
+        """With lists one pair of each user, which stands for all of the user's."""
+        if self.config.against == "list":
+            return one_of_each_user(pairs[:, 0], generator)
+        return super().visits(pairs, generator)
+
     def loss_terms(self, samples: Samples) -> dict[str, Tensor]:
+        return self._on_a_list(samples) if self.config.against == "list" else self._on_draws(samples)
+
+    def _on_a_list(self, samples: Samples) -> dict[str, Tensor]:
+        # Draws alone: with positives among them the list would be of popular items, and their scores too low.
+        targets: Tensor = torch.unique(samples.negatives[:, 0])
+        targets = targets[self.item_trained[targets]]
+        seen = self.witnesses_of(UserBatch(samples.users, samples.users.new_empty(len(samples), 0)))
+        column = targets.new_full((self.catalogue.items,), PADDING)
+        column[targets] = torch.arange(len(targets), device=targets.device)
+        asked = column[seen.item]
+        known = self.bias.new_zeros(len(samples), len(targets))
+        known[seen.row[asked != PADDING], asked[asked != PADDING]] = 1
+        fit = listed_logistic(self._common(seen, len(samples), targets), known, self.config.negatives)
+        norm = squared_norm(self.items, self.witnesses, self.bias, count=self.catalogue.items)
+        return {"logistic": fit, "l2": self.config.regularisation * norm}
+
+    def _on_draws(self, samples: Samples) -> dict[str, Tensor]:
         history = self.histories.sample(samples.users, self.config.history, self._generator)
         asked = torch.cat([samples.positives.unsqueeze(1), samples.negatives], dim=1)
         targets, bias = embedding(asked, self.items), embedding(asked, self.bias).squeeze(2)
@@ -129,7 +157,7 @@ class Nais(LearnedRecommender):
         return {"logistic": logistic(scores[:, 0], scores[:, 1:]), "l2": self.config.regularisation * norm}
 
     def score(self, batch: UserBatch, items: Tensor | None = None) -> Tensor:
-        seen = self._witnesses_of(batch)
+        seen = self.witnesses_of(batch)
         if items is None:
             items = torch.arange(self.catalogue.items, device=self.device)
         if items.dim() == 1:
@@ -139,19 +167,6 @@ class Nais(LearnedRecommender):
         if len(distinct) * len(torch.unique(seen.item)) <= items.numel() * longest:
             return self._common(seen, len(batch), distinct).gather(1, column)
         return self._separate(seen, items, longest)
-
-    def can_score(self, batch: UserBatch) -> Tensor:
-        """Whether each user has seen something that training has, bool ``[B]``."""
-        return torch.bincount(self._witnesses_of(batch).row, minlength=len(batch)) > 0
-
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        self.histories.make_room(state, "histories")
-        super().load_state(state)
-
-    def _witnesses_of(self, batch: UserBatch) -> Seen:
-        row, item = self.histories.of(batch)
-        trained = self.item_trained[item]
-        return Seen(row[trained], item[trained])
 
     def _energies(self, targets: Tensor, witnesses: Tensor) -> Tensor:
         """f(i, j) of eqs. 9-10 for targets ``[..., C, d]`` and witnesses ``[..., n, d]``, ``[..., C, n]``."""

@@ -4,7 +4,7 @@ Equation numbers are the paper's.
 """
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -15,7 +15,9 @@ from training.batches import Samples, UserBatch
 from training.config import LearnedConfig
 from training.learned import LearnedRecommender
 from training.losses import bpr, logistic, squared_norm
+from training.models.fism import FismConfig, fitted_fism
 from training.recommender import Catalogue
+from training.spaces import Floats, Ints
 
 if TYPE_CHECKING:
     from feature_repo.frame import TrainingFrame
@@ -41,17 +43,28 @@ class NeumfConfig(LearnedConfig):
     parts: Literal["both", "gmf", "mlp"] = "both"
     """NeuMF, or one of its two parts alone: generalised matrix factorisation or the perceptron."""
 
-    layers: int = Field(default=3, ge=1)
+    layers: Annotated[int, Ints(1, 4)] = Field(default=3, ge=1)
     """Hidden layers of the perceptron; each is half as wide as what it reads, the first reads 2d."""
 
     pretraining_epochs: int = Field(default=0, ge=0)
     """Epochs, at most, for which each part is trained alone before; 0: both start from chance."""
 
-    regularisation: float = Field(default=1e-3, ge=0)
+    regularisation: Annotated[float, Floats(1e-6, 1e-1, log=True)] = Field(default=1e-3, ge=0)
     """Weight of half the squared norm of the embeddings in a batch, per positive."""
+
+    initialisation: Literal["normal", "fism"] = "normal"
+    """``normal``: embeddings start from a normal. ``fism``: those of the factorisation start from the two towers that
+    FISM learns, its bias as one of d columns, and the perceptron without a say; the first scores are FISM's. That is
+    not in the paper, which starts from its own two parts (``pretraining_epochs``)."""
 
     initial_deviation: float = Field(default=0.1, gt=0)
     """Standard deviation of the normal that the embeddings start from."""
+
+    @model_validator(mode="after")
+    def _one_start(self) -> Self:
+        if self.initialisation == "fism" and (self.pretraining_epochs or self.parts == "mlp"):
+            raise ValueError("`initialisation=fism` starts the factorisation: no `pretraining_epochs`, no `parts=mlp`")
+        return self
 
     @model_validator(mode="after")
     def _layers_have_width(self) -> Self:
@@ -97,6 +110,17 @@ class Neumf(LearnedRecommender):
         if self.config.pretraining_epochs and self.config.parts == "both":
             seeds = torch.randint(2**31, (2,), generator=generator).tolist()
             self.take_over(*(self._part(part, frame, seed) for part, seed in zip(("gmf", "mlp"), seeds, strict=True)))
+        if self.config.initialisation == "fism":
+            self._start_from_fism(frame, generator)
+
+    def _start_from_fism(self, frame: "TrainingFrame", generator: torch.Generator) -> None:
+        d = self.config.dimension
+        fism = fitted_fism(self, frame, FismConfig(dimension=d - 1), generator)
+        everyone = torch.arange(self.catalogue.users, device=self.device)
+        with torch.no_grad():
+            self.users[:, :d] = fism.user_vectors(UserBatch(everyone, everyone.new_empty(len(everyone), 0)))
+            self.items[:, :d] = fism.item_vectors()
+            self.output[:d], self.output[d:] = 1, 0
 
     def _part(self, part: str, frame: "TrainingFrame", seed: int) -> "Neumf":
         config = self.config.model_copy(

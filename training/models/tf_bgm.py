@@ -5,7 +5,7 @@ A), so that they are computed from its features. Music has free factors, hence n
 without training pairs has the average of all users' factors.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import torch
 from pydantic import Field
@@ -16,6 +16,7 @@ from training.background_music import VideoConfig, VideoRecommender, cross_entro
 from training.batches import Samples, UserBatch
 from training.losses import squared_norm
 from training.recommender import Catalogue, TwoTower
+from training.spaces import Choice, Floats
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,10 +32,10 @@ class TfBgmConfig(VideoConfig):
     learning_rate: float = Field(default=5e-3, gt=0)
     """Step size of Adam."""
 
-    video_dimension: int = Field(default=32, ge=1)
+    video_dimension: Annotated[int, Choice((16, 32, 64))] = Field(default=32, ge=1)
     """d_v, width of a video's factors."""
 
-    regularisation: float = Field(default=1e-2, ge=0)
+    regularisation: Annotated[float, Floats(1e-4, 1.0, log=True)] = Field(default=1e-2, ge=0)
     """Weight of half the squared norm of the users' and music's factors in a batch, per pair."""
 
     initial_deviation: float = Field(default=0.3, gt=0)

@@ -1,18 +1,19 @@
 """VBPR (He and McAuley, AAAI 2016): matrix factorisation plus a learned projection of item content, by BPR."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.functional import embedding
+from torch.nn.functional import embedding, embedding_bag
 
 from training.batches import Samples, UserBatch
-from training.config import LearnedConfig
+from training.cold_items import ColdItems, ColdItemsConfig
 from training.content import ContentScaling
-from training.content_recommender import ContentRecommender
+from training.internals import Internals
 from training.losses import bpr, squared_norm
 from training.recommender import Catalogue, TwoTower
+from training.spaces import Choice, Floats
 
 if TYPE_CHECKING:
     from feature_repo.frame import TrainingFrame
@@ -20,29 +21,32 @@ if TYPE_CHECKING:
 __all__ = ["Vbpr", "VbprConfig"]
 
 
-class VbprConfig(LearnedConfig):
+class VbprConfig(ColdItemsConfig):
     """Options of VBPR; the defaults were chosen on the TikTok validation pairs."""
 
-    learning_rate: float = Field(default=1e-2, gt=0)
+    learning_rate: float = Field(default=2e-2, gt=0)
     """Step size of Adam."""
 
-    content_dimension: int = Field(default=64, ge=1)
+    batch_size: int = Field(default=8192, ge=1)
+    """Training pairs per step."""
+
+    content_dimension: Annotated[int, Choice((16, 32, 64, 128))] = Field(default=64, ge=1)
     """Width of the projected content and of the users' taste for it."""
 
     content_scaling: ContentScaling = "centred"
     """What is done to each modality's vectors before they are concatenated."""
 
-    regularisation: float = Field(default=5e-2, ge=0)
+    regularisation: Annotated[float, Floats(1e-4, 1.0, log=True)] = Field(default=5e-2, ge=0)
     """Weight of half the squared norm of the vectors and biases in a batch, per triplet."""
 
-    projection_regularisation: float = Field(default=1e-2, ge=0)
+    projection_regularisation: Annotated[float, Floats(1e-4, 1.0, log=True)] = Field(default=1e-2, ge=0)
     """Weight of half the squared norm of the projection E and the content bias."""
 
     initial_deviation: float = Field(default=0.1, gt=0)
     """Standard deviation of the normal that all vectors start from; biases start at zero."""
 
 
-class Vbpr(ContentRecommender, TwoTower):
+class Vbpr(ColdItems, TwoTower):
     """score(u, i) = b_i + p_u . q_i + t_u . (E f_i) + c . f_i (eq. 4, without terms that do not change a ranking).
 
     As two towers: [p_u, t_u, 1] and [q_i, E f_i, b_i + c . f_i] (D = d + content_dimension + 1). ``f_i`` is the
@@ -73,13 +77,22 @@ class Vbpr(ContentRecommender, TwoTower):
             self.content.copy_(self.scaled(frame))
 
     def loss_terms(self, samples: Samples) -> dict[str, Tensor]:
-        user, items = embedding(samples.users, self.users), (samples.positives, samples.negatives)
-        user = torch.cat([user, user.new_ones(len(samples), 1)], dim=1)
-        seen, unseen = (self._items(rows) for rows in items)
-        used = [embedding(rows, table) for rows in items for table in (self.items, self.bias)]
-        norm = squared_norm(embedding(samples.users, self.users), *used, count=len(samples))
+        drawn = samples.negatives
+        rows = torch.cat([samples.positives, drawn.flatten()])
+        # One look-up in each table: the gradient of each would be a table of its own.
+        user, ids, bias = (
+            embedding(rows, table)
+            for rows, table in ((samples.users, self.users), (rows, self.items), (rows, self.bias))
+        )
+        if (cold := self.taken_for_cold(len(rows))) is not None:
+            ids, bias = (part * ~cold.unsqueeze(1) for part in (ids, bias))
+        # Content enters both scores linearly: the projection of the difference is half the work.
+        content, offset = self._projected(self._differences(samples))
+        vectors = torch.cat([self._margin(ids, drawn), content], dim=2)
+        margin = (user.unsqueeze(1) * vectors).sum(2) + (self._margin(bias, drawn) + offset).squeeze(2)
+        norm = squared_norm(user, ids, bias, count=len(samples))
         return {
-            "bpr": bpr((user * seen).sum(1), (user.unsqueeze(1) * unseen).sum(2)),
+            "bpr": bpr(margin, torch.zeros_like(margin)),
             "l2": self.config.regularisation * norm,
             "l2_projection": self.config.projection_regularisation
             * squared_norm(self.projection, self.content_bias, count=1),
@@ -90,11 +103,27 @@ class Vbpr(ContentRecommender, TwoTower):
         return torch.cat([self.trained_users_of(self.users, batch), known], dim=1)
 
     def item_vectors(self) -> Tensor:
-        items = self._items(torch.arange(self.catalogue.items, device=self.device))
-        ids, others = items.tensor_split([self.config.dimension], dim=1)
-        return torch.cat([self.trained_items_of(ids), others], dim=1)
+        content, offset = self._projected(self.content)
+        return torch.cat([self.trained_items_of(self.items), content, self.bias + offset], dim=1)
 
-    def _items(self, rows: Tensor) -> Tensor:
-        content = self.content[rows]
-        bias = embedding(rows, self.bias) + content @ self.content_bias
-        return torch.cat([embedding(rows, self.items), content @ self.projection, bias], dim=-1)
+    @torch.no_grad()
+    def internals(self) -> Internals:
+        both = self.item_trained & self.content.any(1)
+        return Internals(ids=self.items, contents=self.content @ self.projection, both=both)
+
+    def _projected(self, content: Tensor) -> tuple[Tensor, Tensor]:
+        """E f ``[..., content_dimension]`` and c . f ``[..., 1]`` of content ``[..., width]``."""
+        return content @ self.projection, content @ self.content_bias
+
+    def _differences(self, samples: Samples) -> Tensor:
+        """Content of each positive less that of its K negatives ``[B, K, width]``, in one pass over both."""
+        drawn = samples.negatives
+        pairs = torch.stack([samples.positives.unsqueeze(1).expand_as(drawn), drawn], dim=2).view(-1, 2)
+        signs = self.content.new_tensor([1.0, -1.0]).expand(pairs.shape)
+        return embedding_bag(pairs, self.content, per_sample_weights=signs, mode="sum").view(*drawn.shape, -1)
+
+    @staticmethod
+    def _margin(table: Tensor, drawn: Tensor) -> Tensor:
+        """Each positive's row less those of its K negatives, ``[B, K, D]``, of ``[B + BK, D]``."""
+        positive, negative = torch.split(table, [len(drawn), drawn.numel()])
+        return positive.unsqueeze(1) - negative.view(*drawn.shape, -1)

@@ -9,7 +9,8 @@ import torch
 from feature_repo.frame import TrainingFrame
 from training.autoencoders import cross_modal_loss
 from training.batches import PADDING, Samples, UserBatch
-from training.models.amae import Amae, DmfAmae, DmfAmaeConfig, LevelAttention, MfAmae, MfAmaeConfig
+from training.models.amae import Amae, DmfAmae, LevelAttention, MfAmae
+from training.models.amae_config import DmfAmaeConfig, MfAmaeConfig
 from training.recommender import Catalogue, EpochReport
 
 WIDTHS = {"textual": 6, "textual_handcrafted": 3, "visual": 5}

@@ -4,7 +4,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor
+from torch.nn.functional import softplus
 
 from feature_repo.frame import TrainingFrame
 from training.batches import PADDING, Samples, UserBatch
@@ -67,7 +69,7 @@ def test_a_score_by_hand(frame: TrainingFrame) -> None:
 
 @pytest.mark.parametrize("loss", ["logistic", "bpr"])
 def test_the_positive_is_no_witness_of_itself(frame: TrainingFrame, loss: str) -> None:
-    model = started(frame, loss=loss)
+    model = started(frame, loss=loss, against="drawn")
     samples = samples_of(frame, model)
     positive, negative = [], []
     for user, item, against in zip(samples.users, samples.positives, samples.negatives, strict=True):
@@ -84,17 +86,50 @@ def test_the_positive_is_no_witness_of_itself(frame: TrainingFrame, loss: str) -
         assert torch.allclose(given, other, atol=1e-6)
 
 
+def test_against_all_is_what_draws_come_to(frame: TrainingFrame) -> None:
+    """Each user's known items, and every other one with the weight that three draws for each known one give it."""
+    model = started(frame, negatives=3)
+    users = [3, 17, 40]
+    total, pairs = torch.zeros(()), 0
+    for user in users:
+        witnesses = seen_by(frame, user)
+        others = [item for item in range(len(frame.items)) if item not in witnesses]
+        pairs += len(witnesses)
+        for item in witnesses:
+            total = total + softplus(-judged(model, [j for j in witnesses if j != item], item))
+        for item in others:
+            total = total + 3 * len(witnesses) / len(others) * softplus(judged(model, witnesses, item))
+    expected = total / (4 * pairs)
+    none = torch.zeros(3, 1, dtype=torch.int64)
+    terms = model.loss_terms(Samples(torch.tensor(users), none.squeeze(1), none, none.float()))
+    assert terms["logistic"].item() == pytest.approx(expected.item(), rel=1e-5)
+    wanted = torch.autograd.grad(expected, list(model.parameters()))
+    for given, other in zip(torch.autograd.grad(terms["logistic"], list(model.parameters())), wanted, strict=True):
+        assert torch.allclose(given, other, atol=1e-6)
+
+
 def test_l2(frame: TrainingFrame) -> None:
     model = started(frame, regularisation=0.5)
-    samples = samples_of(frame, model)
-    items = torch.cat([samples.positives, samples.negatives.flatten()])
-    squares = sum(model.get_parameter(name)[items].square().sum().item() for name in ("items", "bias"))
-    squares += model.witnesses[samples.positives].square().sum().item()
-    assert model.loss_terms(samples)["l2"].item() == pytest.approx(0.5 * squares / 2 / 4, rel=1e-5)
+    squares = sum(parameter.square().sum().item() for parameter in model.parameters())
+    terms = model.loss_terms(samples_of(frame, model))
+    assert terms["l2"].item() == pytest.approx(0.5 * squares / 2 / len(frame.items), rel=1e-5)
+
+
+def test_an_epoch_visits_each_user_once_or_each_pair(frame: TrainingFrame) -> None:
+    pairs, generator = torch.from_numpy(frame.train), torch.Generator().manual_seed(0)
+    visited = started(frame).visits(pairs, generator)
+    assert sorted(pairs[visited, 0].tolist()) == sorted(set(frame.train[:, 0].tolist()))
+    drawn = started(frame, against="drawn").visits(pairs, generator)
+    assert sorted(drawn.tolist()) == list(range(len(pairs)))
+
+
+def test_ranks_are_learnt_from_draws_alone() -> None:
+    with pytest.raises(ValidationError, match="`loss=bpr` compares with draws: add `against=drawn`"):
+        FismConfig(loss="bpr")
 
 
 def test_who_has_seen_one_item_trains_without_witnesses(frame: TrainingFrame) -> None:
-    model = started(replace(frame, train=np.array([[0, 4], [1, 4], [1, 5]])))
+    model = started(replace(frame, train=np.array([[0, 4], [1, 4], [1, 5]])), against="drawn", initialisation="normal")
     alone = Samples(torch.tensor([0]), torch.tensor([4]), torch.tensor([[9]]), torch.zeros(1, 1))
     terms = model.loss_terms(alone)
     expected = logistic(model.bias[4], judged(model, [4], 9).view(1, 1))

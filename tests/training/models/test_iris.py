@@ -19,6 +19,7 @@ from training.evaluation import evaluate
 from training.losses import listed_logistic, listed_softmax, logistic
 from training.models.iris import IRIS_VARIANTS, Iris, IrisConfig
 from training.recommender import Catalogue
+from training.ridge import ridge_similarities
 
 QUICK: dict[str, Any] = {"dimension": 8, "attention_dimension": 4, "learning_rate": 0.02, "max_epochs": 15}
 
@@ -78,15 +79,15 @@ def test_beta_one_is_a_softmax_and_no_attention_a_mean() -> None:
 def test_the_training_loss_by_hand() -> None:
     model = tiny(loss="softmax")
     terms = model.train().loss_terms(
-        Samples(torch.tensor([0]), torch.tensor([0]), torch.tensor([[2, 2]]), torch.zeros(1, 2))
+        Samples(torch.tensor([0]), torch.tensor([1]), torch.tensor([[2, 0]]), torch.zeros(1, 2))
     )
-    # Asked about items 0 and 2; item 1, though known, was not drawn.
+    # Asked about items 0 and 2, drawn for whichever user of a batch; item 1, though known, was not.
     gap = (0.1 + 0.5 * math.exp(0.25)) - model.score(known_user())[0, 2].item()
     assert {name: term.item() for name, term in terms.items()} == pytest.approx({"softmax": math.log1p(math.exp(-gap))})
 
 
 def test_an_untrained_item_is_no_negative() -> None:
-    model = tiny().train()
+    model = tiny(loss="softmax").train()
     model.item_trained[2] = False
     terms = model.loss_terms(Samples(torch.tensor([0]), torch.tensor([0]), torch.tensor([[2]]), torch.zeros(1, 1)))
     assert terms["softmax"].item() == 0
@@ -102,6 +103,10 @@ def test_losses_over_a_list_by_hand() -> None:
     alone = torch.tensor([[1.0, 0.0, 0.0]])
     pairs = logistic(scores[:, 0], scores[:, 1:])
     assert listed_logistic(scores, alone, 2).item() == pytest.approx(pairs.item())
+    both = torch.cat([scores, scores]), torch.cat([known, alone])
+    of_first, of_second = listed_logistic(scores, known, 4), listed_logistic(scores, alone, 4)
+    assert listed_logistic(*both, 4).item() == pytest.approx((2 * of_first + of_second).item() / 3)
+    assert listed_logistic(scores, torch.zeros(1, 3), 4).item() == 0
 
 
 def slow_score(model: Iris, history: list[int], item: int) -> float:
@@ -220,6 +225,48 @@ def test_unseen_items_are_scored_by_what_they_contain(blocks: TrainingFrame) -> 
     # The centre moves a little with one more item.
     assert longer[-1].item() == pytest.approx(before[4].item(), rel=0.2)
     assert longer[4].item() == longer[-1].item()
+
+
+def test_content_starts_as_what_it_tells_of_the_id_vectors(blocks: TrainingFrame) -> None:
+    frame = replace(blocks, train=blocks.train[~np.isin(blocks.train[:, 1], [4, 8])])
+    options = {**QUICK, "initialisation": "spectral"}
+
+    def begun(**more: Any) -> Iris:
+        model = Iris(IrisConfig(**options, **more), Catalogue.of(frame))
+        model.begin(frame, torch.Generator().manual_seed(0))
+        return model.eval()
+
+    silent, told = begun(), begun(content_ridge=0.5)
+    batch = UserBatch(torch.tensor([0, 3]), torch.empty(2, 0, dtype=torch.int64))
+    with torch.no_grad():
+        before, after = silent.score(batch), told.score(batch)
+        seen = told.item_trained.clone()
+        assert after[:, seen].numpy() == pytest.approx(before[:, seen].numpy(), abs=1e-5)
+        assert not before[:, [4, 8]].any()
+        assert after[:, [4, 8]].all()
+        # What is left of the ID vectors is the residual of a ridge regression: H'(Y - HP) = penalty P.
+        rows = seen.nonzero().squeeze(1)
+        common = told.features(*told._contents(rows))
+        penalty = 0.5 * common.square().sum(0).mean()
+        assert told.to_target is not None
+        left = (common.T @ told.items[rows]).numpy()
+        assert left == pytest.approx((penalty * told.to_target).numpy(), abs=1e-4)
+    assert begun(content_ridge=0.5, views="none").to_target is None
+
+
+def test_similarities_are_added_once_all_is_trained(blocks: TrainingFrame) -> None:
+    options = {**IRIS_VARIANTS["fused"], "ridge_penalty": 3.0}
+    alone, fused = fitted(blocks, max_epochs=1), fitted(blocks, max_epochs=1, **options)
+    shape = (len(blocks.users), len(blocks.items))
+    table = ridge_similarities(blocks.train, shape, penalty=3.0, activity_exponent=0.5)
+    users = UserBatch(torch.tensor([0, 3]), torch.empty(2, 0, dtype=torch.int64))
+    history = np.zeros((2, shape[1]), dtype=np.float32)
+    for row, user in enumerate((0, 3)):
+        history[row, blocks.train[blocks.train[:, 0] == user, 1]] = 1
+    with torch.no_grad():
+        added = (fused.score(users) - alone.score(users)).numpy()
+    assert added == pytest.approx(6 * history @ table, abs=1e-4)
+    assert np.abs(added).max() > 0.1
 
 
 def test_who_brings_nothing_gets_nothing(model: Iris, blocks: TrainingFrame) -> None:

@@ -8,7 +8,7 @@ import torch
 from feature_repo.frame import TrainingFrame
 from training.batches import PADDING, UserBatch
 from training.models import knn
-from training.models.knn import ItemKnn, KnnConfig, UserKnn
+from training.models.knn import ItemKnn, ItemKnnConfig, UserKnn, UserKnnConfig
 from training.recommender import Catalogue
 
 SEEN = [{0, 1}, {0, 1, 2}, {1, 3}, {4}, set(), {0, 2, 3}]
@@ -22,7 +22,13 @@ def matrix(frame: TrainingFrame) -> np.ndarray:
 
 
 def fitted(model: type, frame: TrainingFrame, **options: Any) -> Any:
-    recommender = model(KnnConfig(**options), Catalogue.of(frame))
+    """The plain cosine where nothing else is said."""
+    cosine: dict[str, Any] = {"shrinkage": 0.0, "own_exponent": 0.5, "neighbour_exponent": 0.5, "popularity": 0.0}
+    if model is ItemKnn:
+        config: UserKnnConfig | ItemKnnConfig = ItemKnnConfig(**{**cosine, "activity_exponent": 0.0, **options})
+    else:
+        config = UserKnnConfig(**{**cosine, **options})
+    recommender = model(config, Catalogue.of(frame))
     recommender.fit(frame, seed=0)
     return recommender
 
@@ -47,6 +53,34 @@ def test_item_knn_by_hand(few: TrainingFrame) -> None:
     scores = model.score(UserBatch(torch.tensor([PADDING]), torch.tensor([[0, PADDING]])))[0]
     # Item 0 was seen by three, items 1 and 2 with it by two, of three and of two; item 3 by one of its two.
     assert scores[:5].tolist() == pytest.approx([0, 2 / (3 + 1), 2 / (6**0.5 + 1), 0, 0])
+
+
+def test_who_has_seen_much_says_less(few: TrainingFrame) -> None:
+    model = fitted(ItemKnn, few, activity_exponent=1.0)
+    scores = model.score(UserBatch(torch.tensor([PADDING]), torch.tensor([[0, PADDING]])))[0]
+    # Item 1 shares with item 0 a user of two items and one of three; item 2 two users of three, item 3 one of them.
+    assert scores[1:4].tolist() == pytest.approx([(1 / 2 + 1 / 3) / 3, (2 / 3) / 6**0.5, (1 / 3) / 6**0.5])
+
+
+def test_exponents_of_either_side(few: TrainingFrame) -> None:
+    model = fitted(ItemKnn, few, own_exponent=1.0, neighbour_exponent=0.0)
+    scores = model.score(UserBatch(torch.tensor([PADDING]), torch.tensor([[2, PADDING]])))[0]
+    assert scores[:4].tolist() == pytest.approx([2 / 2, 1 / 2, 0, 1 / 2])
+    other = fitted(UserKnn, few, own_exponent=0.0, neighbour_exponent=1.0, neighbours=1)
+    scores = other.score(UserBatch(torch.tensor([2]), torch.tensor([[PADDING]])))[0]
+    # Of users 0, 1 and 5, who share one item with user 2, user 0 has seen least.
+    assert scores[:4].tolist() == pytest.approx([1 / 2, 1 / 2, 0, 0])
+
+
+@pytest.mark.parametrize("model", [UserKnn, ItemKnn])
+def test_popularity_orders_what_no_neighbour_has(few: TrainingFrame, model: type) -> None:
+    users = UserBatch(torch.tensor([3, PADDING]), torch.tensor([[PADDING], [PADDING]]))
+    assert not fitted(model, few).score(users).any(), "nobody else has seen item 4"
+    scores = fitted(model, few, popularity=0.5).score(users)
+    greatest = 1 if model is UserKnn else 2 / 6**0.5
+    views = torch.tensor([3.0, 3.0, 2.0, 2.0, 1.0])
+    assert torch.allclose(scores[0, :5], 0.5 * greatest * views / 3)
+    assert not scores[1].any(), "a user without a history"
 
 
 @pytest.mark.parametrize("neighbours", [5, 1000])
@@ -83,7 +117,7 @@ def test_item_knn_over_all_items(frame: TrainingFrame, neighbours: int, monkeypa
 
 @pytest.mark.parametrize("model", [UserKnn, ItemKnn])
 def test_candidates_and_strangers(few: TrainingFrame, model: type) -> None:
-    fresh = fitted(model, few, shrinkage=0.0)
+    fresh = fitted(model, few)
     history = torch.tensor([[0, 1], [PADDING, PADDING], [9, PADDING]])
     strangers = UserBatch(torch.tensor([PADDING, PADDING, PADDING]), history)
     assert fresh.can_score(strangers).tolist() == [True, False, False]
@@ -101,7 +135,7 @@ def test_candidates_and_strangers(few: TrainingFrame, model: type) -> None:
 @pytest.mark.parametrize("model", [UserKnn, ItemKnn])
 def test_no_answer_outlives_what_it_was_counted_from(few: TrainingFrame, model: type) -> None:
     users = UserBatch(torch.tensor([0]), torch.tensor([[0, 1]]))
-    ours, other = fitted(model, few, shrinkage=0.0), fitted(model, replace(few, train=few.train[:-1]), shrinkage=0.0)
+    ours, other = fitted(model, few), fitted(model, replace(few, train=few.train[:-1]))
     before = ours.score(users)
     assert torch.equal(ours.score(users, torch.tensor([1, 2])), before[:, [1, 2]])
     ours.load_state(other.state())

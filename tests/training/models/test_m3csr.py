@@ -12,7 +12,7 @@ from contracts.errors import BadInput
 from feature_repo.frame import TrainingFrame
 from training.batches import PADDING, Samples, UserBatch
 from training.models.m3csr import M3csr
-from training.models.m3csr_config import ABLATIONS, CONNECTED, PLAIN, M3csrConfig
+from training.models.m3csr_config import ABLATIONS, CONNECTED, FUSED, PLAIN, M3csrConfig
 from training.recommender import Catalogue
 
 SMALL = {"dimension": 8, "heads": 2, "clusters": 4, "popularity_bins": 5, "batch_size": 128, "learning_rate": 0.02}
@@ -41,7 +41,9 @@ def some_samples(frame: TrainingFrame) -> Samples:
 
 
 @pytest.mark.parametrize(
-    "options", [{}, PLAIN, CONNECTED, *ABLATIONS.values()], ids=["full", "plain", "connected", *ABLATIONS]
+    "options",
+    [{}, PLAIN, CONNECTED, FUSED, *ABLATIONS.values()],
+    ids=["full", "plain", "connected", "fused", *ABLATIONS],
 )
 def test_every_variant_scores_and_learns(frame: TrainingFrame, options: dict[str, object]) -> None:
     model = begun(frame, **{**options, **{name: SMALL[name] for name in SMALL if name in options}})
@@ -75,6 +77,8 @@ def test_a_single_modality(frame: TrainingFrame) -> None:
 def test_a_modality_that_nobody_has_is_refused(frame: TrainingFrame) -> None:
     with pytest.raises(BadInput, match="option modalities: textual: found features with acoustic, visual"):
         begun(frame, modalities=("textual", "visual"))
+    # As the command line gives it.
+    assert M3csrConfig(modalities="acoustic+visual").modalities == ("acoustic", "visual")
 
 
 def test_a_missing_vector_has_no_part_in_either_tower(frame: TrainingFrame) -> None:
@@ -125,6 +129,17 @@ def test_an_items_bias_is_in_its_score(frame: TrainingFrame) -> None:
         model.bias[4] += 2
         after = model.score(some)
     assert torch.allclose(after - before, 2 * torch.eye(len(frame.items))[4].expand(2, -1), atol=1e-5)
+
+
+def test_similarities_are_added_to_the_towers_and_not_trained_with_them(frame: TrainingFrame) -> None:
+    alone, fused = begun(frame), begun(frame, similarities=0.5)
+    some = users(frame, [0, 3, 9])
+    with torch.no_grad():
+        similar = fused.similarities.score(some)
+        torch.testing.assert_close(fused.score(some), alone.score(some) + 0.5 * similar)
+    assert similar.std() > 0.1, "they were fitted"
+    sum(fused.loss_terms(some_samples(frame)).values()).backward()
+    assert all(parameter.grad is None for parameter in fused.similarities.parameters())
 
 
 def test_options_are_checked() -> None:

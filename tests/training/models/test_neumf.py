@@ -10,6 +10,7 @@ from training.batches import PADDING, Samples, UserBatch
 from training.config import resolve_config
 from training.losses import bpr, logistic
 from training.models import neumf
+from training.models.fism import FismConfig, fitted_fism
 from training.models.neumf import Neumf, NeumfBprConfig, NeumfConfig
 from training.recommender import Catalogue
 
@@ -114,6 +115,29 @@ def test_pretraining_has_learnt_before_the_first_epoch(frame: TrainingFrame) -> 
     model.begin(frame, torch.Generator().manual_seed(0))
     # The biases of the layers begin at zero.
     assert all(bias.any() for bias in model.biases)
+
+
+def test_from_fism_the_first_scores_are_its(frame: TrainingFrame) -> None:
+    model = Neumf(NeumfConfig(dimension=D, layers=2, initialisation="fism"), Catalogue.of(frame))
+    model.begin(frame, torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    plain = Neumf(NeumfConfig(dimension=D, layers=2), model.catalogue)
+    plain.begin(frame, generator)
+    fism = fitted_fism(plain, frame, FismConfig(dimension=D - 1), generator)
+    users = batch(frame, [3, 17])
+    with torch.no_grad():
+        expected = fism.user_vectors(users) @ fism.item_vectors().T
+        assert expected.std() > 0.1
+        assert torch.allclose(model.score(users), expected, atol=1e-5)
+        # The perceptron starts from chance, as it does elsewhere.
+        assert torch.equal(model.users[:, D:], plain.users[:, D:])
+        assert not model.output[D:].any()
+
+
+@pytest.mark.parametrize("other", [{"pretraining_epochs": 2}, {"parts": "mlp"}])
+def test_two_starts_are_refused(other: dict[str, object]) -> None:
+    with pytest.raises(BadInput, match="`initialisation=fism` starts the factorisation"):
+        resolve_config("neumf", NeumfConfig, {"initialisation": "fism", **other})
 
 
 def test_nobody_unknown_is_answered(frame: TrainingFrame) -> None:

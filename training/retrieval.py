@@ -1,0 +1,199 @@
+"""Candidates for user vectors: the items with the largest inner product."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from training.products import best_products
+
+__all__ = ["ExactIndex", "Found", "Index", "kept", "outside", "selector"]
+
+Found = tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]
+"""Item rows and their inner products, best first, each ``[<= k]``."""
+
+
+_MANY = 2
+"""Users from whom on one matrix product is quicker than FAISS, which looks at them one by one."""
+
+_COMPARED = 1 << 16
+"""Pairs of rows up to which comparing each pair is quicker than sorting."""
+
+_MORE = 8
+"""Items found beyond those that are wanted, to tell whether the last of these is better than all that was not found."""
+
+
+class Index(ABC):
+    """Finds the items of the largest inner product with user vectors, all of them or nearly."""
+
+    kind: Literal["exact", "hnsw"] = "exact"
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def add(self, item_vectors: npt.NDArray[np.float32]) -> None:
+        """Append items, ``[n, D]``; their rows follow those that are there."""
+
+    def search(
+        self,
+        user_vector: npt.NDArray[np.float32],
+        k: int,
+        exclude: Sequence[int] | npt.NDArray[np.int64] = (),
+        allowed: npt.NDArray[np.bool_] | None = None,
+    ) -> Found:
+        """The best ``k`` items that are not excluded.
+
+        Args:
+            user_vector: ``[D]`` float32.
+            k: How many items; fewer come back where the table runs out.
+            exclude: Item rows not to return; rows below zero are ids the table does not know, and are ignored.
+            allowed: Whether an item may be returned, ``[N]``; all may if None.
+        """
+        return self.search_all(user_vector[np.newaxis], k, [exclude], allowed)[0]
+
+    @abstractmethod
+    def search_all(
+        self,
+        user_vectors: npt.NDArray[np.float32],
+        k: int,
+        excludes: Sequence[Sequence[int] | npt.NDArray[np.int64]],
+        allowed: npt.NDArray[np.bool_] | None = None,
+    ) -> list[Found]:
+        """:meth:`search` for B users in one matrix product.
+
+        Args:
+            user_vectors: ``[B, D]`` float32.
+            k: How many items of each.
+            excludes: Item rows not to return to each, B of them.
+            allowed: Whether an item may be returned to anyone, ``[N]``.
+        """
+
+
+class ExactIndex(Index):
+    """Exhaustive inner-product search over a table of item vectors.
+
+    FAISS takes its number of threads from ``OMP_NUM_THREADS``: its own setter holds for the calling thread only.
+
+    Args:
+        item_vectors: ``[N, D]`` float32, one row per item. Copied.
+    """
+
+    def __init__(self, item_vectors: npt.NDArray[np.float32]) -> None:
+        self._index = faiss.IndexFlatIP(item_vectors.shape[1])
+        self._longest = 0.0
+        self.add(item_vectors)
+
+    def __len__(self) -> int:
+        return int(self._index.ntotal)
+
+    def add(self, item_vectors: npt.NDArray[np.float32]) -> None:
+        """Append items, ``[n, D]``; their rows follow those that are there."""
+        self._index.add(np.ascontiguousarray(item_vectors, dtype=np.float32))
+        self._longest = max(self._longest, float(np.linalg.norm(item_vectors, axis=1).max(initial=0.0)))
+
+    def search_all(
+        self,
+        user_vectors: npt.NDArray[np.float32],
+        k: int,
+        excludes: Sequence[Sequence[int] | npt.NDArray[np.int64]],
+        allowed: npt.NDArray[np.bool_] | None = None,
+    ) -> list[Found]:
+        """See :meth:`Index.search_all`."""
+        banned = [np.asarray(exclude, dtype=np.int64) for exclude in excludes]
+        depth = min(k + max(map(len, banned), default=0) + _MORE, len(self))
+        users = np.ascontiguousarray(user_vectors, dtype=np.float32)
+        if len(users) < _MANY:
+            selected = None if allowed is None else faiss.SearchParameters(**selector(allowed))
+            scores, rows = self._index.search(users, depth, params=selected)
+        else:
+            mask = None if allowed is None else torch.from_numpy(allowed)
+            with torch.inference_mode():
+                products, best = best_products(torch.from_numpy(users), torch.from_numpy(self._table), depth, mask)
+            scores = products.numpy()
+            rows = np.where(np.isneginf(scores), -1, best.numpy())
+        table = self._table
+        found = [_scored(table, *of_user, k) for of_user in zip(rows, users, banned, strict=True)]
+        if depth == len(self):
+            return found
+        doubtful = [
+            number
+            for number, (_, best_scores) in enumerate(found)
+            if rows[number, -1] >= 0 and best_scores[-1] <= scores[number, -1] + self._rounding(users[number])
+        ]
+        for number in doubtful:
+            found[number] = self._among_all(users[number], banned[number], k, allowed)
+        return found
+
+    @property
+    def _table(self) -> npt.NDArray[np.float32]:
+        """The vectors where FAISS keeps them, ``[N, D]``."""
+        pointer: Any = self._index.get_xb()
+        table: npt.NDArray[np.float32] = faiss.rev_swig_ptr(pointer, len(self) * self._index.d)
+        return table.reshape(len(self), self._index.d)
+
+    def _rounding(self, user: npt.NDArray[np.float32]) -> float:
+        """By how much two ways to compute the same inner product may differ."""
+        return float(2 * len(user) * np.finfo(np.float32).eps * np.linalg.norm(user) * self._longest)
+
+    def _among_all(
+        self,
+        user: npt.NDArray[np.float32],
+        banned: npt.NDArray[np.int64],
+        k: int,
+        allowed: npt.NDArray[np.bool_] | None,
+    ) -> Found:
+        """The best where many score alike, so that rounding would decide which of them are found."""
+        table = self._table
+        near = table @ user
+        if allowed is not None:
+            near[~allowed] = -np.inf
+        near[banned[banned >= 0]] = -np.inf
+        least = np.partition(near, len(near) - k)[len(near) - k] - 2 * self._rounding(user)
+        return _scored(table, np.flatnonzero((near >= least) & (near > -np.inf)), user, banned, k)
+
+
+def _scored(
+    table: npt.NDArray[np.float32],
+    rows: npt.NDArray[np.int64],
+    user: npt.NDArray[np.float32],
+    banned: npt.NDArray[np.int64],
+    k: int,
+) -> Found:
+    # Scored anew, row by row: the last digits of a product depend on how many users share it.
+    rows = rows[rows >= 0]
+    scores = np.einsum("nd,d->n", table[rows], user)
+    order = np.lexsort((rows, -scores))
+    return kept(rows[order], scores[order], banned, k)
+
+
+def selector(allowed: npt.NDArray[np.bool_]) -> dict[str, Any]:
+    """The argument of FAISS' search parameters that leaves out what is not allowed, ``[N]``."""
+    # The type stubs know the C++ constructors only; those of Python take arrays and keep them alive.
+    of_python: Any = faiss.IDSelectorBitmap
+    return {"sel": of_python(np.packbits(allowed, bitorder="little"))}
+
+
+def outside(rows: npt.NDArray[np.int64], banned: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Which rows are not among others, ``[n]``."""
+    if len(rows) * len(banned) > _COMPARED:
+        return np.isin(rows, banned, invert=True)
+    absent: npt.NDArray[np.bool_] = ~(rows[:, np.newaxis] == banned).any(axis=1)
+    return absent
+
+
+def kept(rows: npt.NDArray[np.int64], scores: npt.NDArray[np.float32], banned: npt.NDArray[np.int64], k: int) -> Found:
+    """The first ``k`` of what a search found that are not banned.
+
+    Args:
+        rows: Item rows, best first; -1, with which FAISS fills up where it finds too few, is left out.
+        scores: Their inner products; minus infinity is left out.
+        banned: Item rows not to return.
+        k: How many.
+    """
+    left = np.flatnonzero((rows >= 0) & (scores > -np.inf) & outside(rows, banned))[:k]
+    return rows[left], scores[left]
