@@ -1,29 +1,42 @@
 """Gathering what the gates look at."""
 
 import json
+import math
 import subprocess
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
+from sqlalchemy import select
+
+from contracts.clock import utc_now
+from contracts.console import note
 from contracts.database import Database
 from contracts.errors import BadInput, NotFound
-from contracts.manifest import verify
+from contracts.manifest import ModelManifest, verify
+from contracts.platform import ShadowReportRow
 from contracts.process import fault_of, run_module
 from contracts.reports import latest_report
 from contracts.settings import Settings, environment_of_child
 from contracts.surfaces import PRIMARY_METRICS, Tag
-from registry.gates import Evidence, PackageFacts, Rival
+from contracts.user_figures import USER_FIGURES, UserFigures
+from registry.facts import Evidence, PackageFacts, Rival, ShadowFacts
+from registry.live_verdict import newest_verdict
 from registry.store import ModelStore, ModelVersion
+from registry.thresholds import SurfacePolicy
 
 __all__ = [
-    "MeasureOn",
     "Measurement",
     "Remeasure",
     "ReplayFault",
+    "Tell",
     "gather",
     "remeasure_in_clean_process",
     "replay_in_clean_process",
+    "users_of_package",
 ]
 
 
@@ -34,16 +47,18 @@ class Measurement:
     protocol: str
     """Digest of the protocol."""
     metrics: Mapping[str, float]
+    users: UserFigures | None = None
+    """The same of each user."""
 
 
 ReplayFault = Callable[[Path], str | None]
 """Says what is wrong with a package that is loaded and asked its golden requests; None where all is well."""
 
-MeasureOn = Callable[[Path, str], Measurement | str]
-"""Measures a package on the snapshot of an id; a text says why it could not."""
-
 Remeasure = Callable[[Settings, Path, str], Measurement | str]
-"""The same, in the home of the settings."""
+"""Measures a package on the snapshot of an id, in the home of the settings; a text says why it could not."""
+
+Tell = Callable[[str], None]
+"""Takes a sentence on what is being done."""
 
 _PATIENCE_S = 300
 _PATIENCE_OF_MEASURING_S = 3600
@@ -75,70 +90,166 @@ def remeasure_in_clean_process(settings: Settings, package: Path, snapshot: str)
     """
     environment = environment_of_child(settings)
     patience = _PATIENCE_OF_MEASURING_S
-    try:
-        done = run_module("training.remeasure", str(package), snapshot, patience=patience, environment=environment)
-    except subprocess.TimeoutExpired:
-        return f"the package was not measured within {patience} seconds"
-    if (fault := fault_of(done)) is not None:
-        return fault
-    document = json.loads(done.stdout)
-    return Measurement(document["protocol"], document["metrics"])
+    with TemporaryDirectory() as scratch:
+        figures = Path(scratch) / USER_FIGURES
+        arguments = (str(package), snapshot, str(figures))
+        try:
+            done = run_module("training.remeasure", *arguments, patience=patience, environment=environment)
+        except subprocess.TimeoutExpired:
+            return f"the package was not measured within {patience} seconds"
+        if (fault := fault_of(done)) is not None:
+            return fault
+        document = json.loads(done.stdout)
+        return Measurement(document["protocol"], document["metrics"], UserFigures.load(figures))
 
 
 def gather(
-    store: ModelStore, database: Database, version: ModelVersion, replay: ReplayFault, measure: MeasureOn | None
+    settings: Settings,
+    store: ModelStore,
+    database: Database,
+    version: ModelVersion,
+    policy: SurfacePolicy,
+    target: str,
+    *,
+    replay: ReplayFault = replay_in_clean_process,
+    remeasure: Remeasure = remeasure_in_clean_process,
+    author: str | None = None,
+    approvers: Iterable[str] = (),
+    tell: Tell = note,
 ) -> Evidence:
-    """Everything the gates look at for one version.
+    """Everything that the gates of a move look at for one version.
 
     Args:
+        settings: Name the home and the device.
         store: The model registry.
-        database: The platform's tables, for the validation report.
+        database: The platform's tables, for reports and comparisons.
         version: The version that would move.
+        policy: Names the gates and the metrics they are about.
+        target: State that the version would take, or ``rollback``.
         replay: How to prove that a package works.
-        measure: How to measure a champion that another protocol judged; None where no gate asks for the champion.
+        remeasure: How to measure a champion whose own figures will not do.
+        author: Who asked for the move.
+        approvers: Who approved it.
+        tell: Takes what is being done: proving and measuring take from seconds to many minutes.
     """
+    gates = policy.move(target).gates
+    tell(f"checking the package of {version.surface} version {version.version}: hashes, then golden requests")
+    package, users = _package_facts(store, version, replay)
+    champion = store.by_alias(version.surface, "champion")
+    rival = None
+    if champion is not None:
+        rival = Rival(champion.version, champion.model, champion.metrics, champion.protocol)
+        if "offline-quality" in gates or "guardrails" in gates:
+            rival = _measured(settings, store, version, champion, policy, remeasure, tell)
     return Evidence(
         surface=version.surface,
         version=version.version,
         model=version.model,
-        package=_package_facts(store, version, replay),
+        at=utc_now(),
+        package=package,
         snapshot=version.snapshot,
         report=latest_report(database, version.snapshot),
-        metric=version.primary_metric,
+        metrics=version.metrics,
+        users=users,
         protocol=version.protocol,
-        champion=_rival(store, version, measure) if measure is not None else None,
+        champion=rival,
+        shadow=_shadow_facts(database, version, rival) if "shadow" in gates else None,
+        author=author,
+        approvers=tuple(approvers),
     )
 
 
-def _package_facts(store: ModelStore, version: ModelVersion, replay: ReplayFault) -> PackageFacts:
+def users_of_package(package: Path) -> UserFigures | None:
+    """Figures of each user as they lie in a package; None where it has none that can be read."""
+    try:
+        return UserFigures.load(package / USER_FIGURES) if (package / USER_FIGURES).is_file() else None
+    except BadInput:
+        return None
+
+
+def _package_facts(
+    store: ModelStore, version: ModelVersion, replay: ReplayFault
+) -> tuple[PackageFacts, UserFigures | None]:
     try:
         package = store.package_path(version)
         manifest = verify(package)
     except NotFound as error:
-        return PackageFacts(present=False, files=0, fault=str(error))
+        return PackageFacts(present=False, files=0, fault=str(error)), None
     except BadInput as error:
-        return PackageFacts(present=True, files=0, fault=str(error))
+        return PackageFacts(present=True, files=0, fault=str(error)), None
+    fault = _unlike_registered(package, manifest, version) or replay(package)
+    return PackageFacts(True, len(manifest.files), fault, manifest.shape), users_of_package(package)
+
+
+def _unlike_registered(package: Path, manifest: ModelManifest, version: ModelVersion) -> str | None:
     registered = version.tags.get(Tag.PACKAGE_SHA256)
     if manifest.package_sha256 != registered:
         found, expected = manifest.package_sha256[:12], (registered or "none")[:12]
-        fault = f"the manifest at {package} has hash {found}…, the version was registered with {expected}"
-        return PackageFacts(present=True, files=len(manifest.files), fault=fault)
-    return PackageFacts(present=True, files=len(manifest.files), fault=replay(package))
+        return f"the manifest at {package} has hash {found}…, the version was registered with {expected}"
+    for name, sealed in sorted(manifest.metrics.items()):
+        said = version.metrics.get(name)
+        if said is not None and math.isfinite(sealed) and not math.isclose(said, sealed, rel_tol=1e-9, abs_tol=1e-12):
+            return f"{name} is {said:g} in MLflow and {sealed:g} in the sealed package: one of them was altered"
+    return None
 
 
-def _rival(store: ModelStore, version: ModelVersion, measure: MeasureOn) -> Rival | None:
-    """The champion, with its figure by the version's protocol."""
-    champion = store.by_alias(version.surface, "champion")
-    if champion is None:
-        return None
-    rival = Rival(champion.version, champion.model, champion.primary_metric, champion.protocol)
-    if rival.protocol == version.protocol:
-        return rival
-    rival = replace(rival, metric=None, measured_on=version.snapshot)
+def _measured(
+    settings: Settings,
+    store: ModelStore,
+    version: ModelVersion,
+    champion: ModelVersion,
+    policy: SurfacePolicy,
+    remeasure: Remeasure,
+    tell: Tell,
+) -> Rival:
+    """The champion with figures by the version's protocol: its own, or those of measuring it on the version's data."""
+    rival = Rival(champion.version, champion.model, champion.metrics, champion.protocol)
     try:
-        measured = measure(store.package_path(champion), version.snapshot)
+        package = store.package_path(champion)
     except NotFound as error:
-        return replace(rival, fault=str(error))
-    if isinstance(measured, str):
-        return replace(rival, fault=measured)
-    return replace(rival, metric=measured.metrics.get(PRIMARY_METRICS[version.surface]), protocol=measured.protocol)
+        return Rival(champion.version, champion.model, {}, "", measured_on=version.snapshot, fault=str(error))
+    if champion.protocol == version.protocol:
+        users = users_of_package(package)
+        wanted = {PRIMARY_METRICS[version.surface], *_guarded(policy, version)} & version.metrics.keys()
+        if users is not None and wanted <= champion.metrics.keys():
+            return Rival(rival.version, rival.model, rival.metrics, rival.protocol, users)
+    tell(f"measuring champion {champion.version} ({champion.model}) on snapshot {version.snapshot}")
+    found = remeasure(settings, package, version.snapshot)
+    if isinstance(found, str):
+        return Rival(rival.version, rival.model, {}, "", measured_on=version.snapshot, fault=found)
+    return Rival(rival.version, rival.model, found.metrics, found.protocol, found.users, measured_on=version.snapshot)
+
+
+def _guarded(policy: SurfacePolicy, version: ModelVersion) -> set[str]:
+    """Metrics of the version that guardrails compare with the champion's."""
+    patterns = [each.metric for each in policy.guardrails.values()]
+    return {name for name in version.metrics if any(fnmatchcase(name, pattern) for pattern in patterns)}
+
+
+def _shadow_facts(database: Database, version: ModelVersion, champion: Rival | None) -> ShadowFacts | None:
+    """The newest comparison with the present champion, or else with any."""
+    rows = select(ShadowReportRow).filter_by(surface=version.surface, shadow=version.version)
+    with database.session() as session:
+        found = session.scalars(rows.order_by(ShadowReportRow.at.desc())).all()
+        if not found:
+            return None
+        row = next((row for row in found if champion is not None and row.champion == champion.version), found[0])
+        body, k = row.body, row.body.get("k")
+        # Lists that both filled with what is popular agree without merit.
+        overlap = body.get(f"ranked_overlap@{k}")
+        told = newest_verdict(session, version.surface, row.champion, version.version, row.at, body)
+        return ShadowFacts(
+            at=row.at,
+            champion=row.champion,
+            requests=_number(body.get("requests")),
+            errors=_number(body.get("errors")),
+            p99_ms=_number((body.get("shadow_latency") or {}).get("p99_ms")),
+            overlap=_number(body.get(f"overlap@{k}") if overlap is None else overlap),
+            live_verdict=told.verdict,
+            live_fault=told.fault,
+            live_source=told.source,
+        )
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

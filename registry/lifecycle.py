@@ -1,9 +1,9 @@
 """The states of a model version, and the legal moves between them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final, Self
 
 from contracts.errors import Conflict
 
@@ -21,8 +21,8 @@ MOVES: Final = MappingProxyType(
 )
 """State → states that may follow it. A retired version comes back by rollback, or by a promotion like any other."""
 
-TARGETS: Final = ("champion", "shadow")
-"""States a person may ask for; each is the alias of the same name."""
+TARGETS: Final = ("candidate", "shadow", "challenger", "champion")
+"""States a person may ask for; all but the first are also the alias of the same name."""
 
 DISPLACED_TO: Final = MappingProxyType({"champion": "retired", "challenger": "candidate", "shadow": "candidate"})
 """Alias → state of the version that loses it."""
@@ -36,6 +36,19 @@ class Standing:
     """Alias → version, or None where nobody holds it."""
     states: Mapping[str, str]
     """Version → state."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> Self:
+        """From the JSON form."""
+        return cls(dict(document["aliases"]), dict(document["states"]))
+
+    def meets(self, other: Self) -> bool:
+        """Whether there is an alias or a version that both are about."""
+        return not (self.aliases.keys().isdisjoint(other.aliases) and self.states.keys().isdisjoint(other.states))
 
 
 def require_legal(surface: str, version: str, before: str, after: str) -> None:
@@ -62,6 +75,7 @@ def standing_after(version: str, before: str, after: str, holder: str | None) ->
         after: The state it takes, an alias of the same name with it where there is one.
         holder: The version that holds that alias now, if any.
     """
+    # Its new alias comes first: that write is what readers see of the move.
     aliases: dict[str, str | None] = {after: version} if after in DISPLACED_TO else {}
     states = {version: after}
     if before in DISPLACED_TO:

@@ -1,7 +1,6 @@
 """Model versions as MLflow holds them: look-up, selection, packages, and who holds which alias."""
 
-import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -9,15 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
-from contracts.addresses import mlflow_tracking_url, require_answer
+from contracts.addresses import mlflow_tracking_url
 from contracts.current import current_snapshot_id
-from contracts.errors import NotFound, unknown_name
+from contracts.errors import BadInput, NotFound, unknown_name
 from contracts.files import directory_written_whole
 from contracts.home import Home
+from contracts.manifest import MANIFEST, ModelManifest, read_manifest
 from contracts.settings import Settings
-from contracts.surfaces import ALIASES, PRIMARY_METRICS, SURFACES, Tag
+from contracts.surfaces import ALIASES, OTHER_STUDY, PRIMARY_METRICS, SURFACES, Tag
 from registry.lifecycle import DISPLACED_TO, Standing
 from registry.metric import is_share
+from registry.mlflow_client import open_client
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -28,6 +29,11 @@ SELECTORS = ("best", "runner-up")
 """Names that choose among the versions trained on the current snapshot."""
 
 _PAGE = 500
+
+_NAMED = 50
+"""Of so many versions, the newest, is told where one is asked for that is not there."""
+
+_NO_SUCH = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
 @dataclass(frozen=True)
@@ -83,12 +89,7 @@ class ModelStore:
 
     @cached_property
     def _client(self) -> "MlflowClient":
-        url = mlflow_tracking_url(self._settings, self._home)
-        require_answer(url, "mlflow_url")
-        from mlflow.tracking import MlflowClient
-
-        logging.getLogger("mlflow").setLevel(logging.ERROR)
-        return MlflowClient(tracking_uri=url, registry_uri=url)
+        return open_client(self._settings, self._home)
 
     def versions(self, surface: str) -> list[ModelVersion]:
         """All versions of a surface, newest first.
@@ -101,7 +102,7 @@ class ModelStore:
             raise unknown_name("surface", surface, SURFACES, next_step="choose one of these")
         if self._is_empty:
             return []
-        holders = self._holders(surface)
+        holders = _by_version(self.holders(surface))
         found = list(self._pages("search_model_versions", filter_string=f"name='{surface}'", max_results=_PAGE))
         metrics = self._metrics({version.run_id for version in found})
         versions = [_translated(v, holders, metrics.get(v.run_id, {})) for v in found]
@@ -109,32 +110,50 @@ class ModelStore:
 
     def by_alias(self, surface: str, alias: str) -> ModelVersion | None:
         """The version that holds an alias, or None."""
-        return next((v for v in self.versions(surface) if alias in v.aliases), None)
+        holders = self.holders(surface)
+        return self._one(surface, holders[alias], holders) if alias in holders else None
 
     def get(self, surface: str, selector: str) -> ModelVersion:
         """One version, by number, alias, ``best`` or ``runner-up``.
 
         ``best`` has the highest primary metric of the versions that are not retired and were measured by the
-        protocol of the newest version on the current snapshot (equal values: the older version). ``runner-up``
-        follows it, the champion left out.
+        protocol of the newest version on the current snapshot (equal values: the older version), those of a paper's
+        study left out. ``runner-up`` follows it, the champion left out.
 
         Raises:
             NotFound: No version is meant by the selector.
         """
-        versions = self.versions(surface)
         if selector in SELECTORS:
-            return self._ranked(surface, versions, selector)
-        for version in versions:
-            if selector == version.version or selector in version.aliases:
-                return version
-        known = [*(v.version for v in versions), *(a for v in versions for a in v.aliases), *SELECTORS]
+            return self._ranked(surface, self.versions(surface), selector)
+        holders = self.holders(surface)
+        number = holders.get(selector, selector)
+        if number.isascii() and number.isdigit() and not self._is_empty:
+            found = self._one(surface, number, holders)
+            if found is not None:
+                return found
+        versions = self.versions(surface)
+        known = [*(v.version for v in versions[:_NAMED]), *holders, *SELECTORS]
         raise unknown_name(
             f"{surface} version", selector, known if versions else [], next_step="run `backbeat models list`"
         )
 
+    def _one(self, surface: str, number: str, holders: Mapping[str, str]) -> ModelVersion | None:
+        """One version without a look at the others."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            found = self._client.get_model_version(surface, number)
+        except MlflowException as error:
+            if error.error_code in _NO_SUCH:
+                return None
+            raise
+        metrics = self._metrics({found.run_id}) if found.run_id else {}
+        return _translated(found, _by_version(holders), metrics.get(found.run_id, {}))
+
     def _ranked(self, surface: str, versions: list[ModelVersion], selector: str) -> ModelVersion:
         current = current_snapshot_id(self._home)
-        judged = [v for v in versions if current in (None, v.snapshot) and is_share(v.primary_metric)]
+        own = [v for v in versions if v.tags.get(Tag.STUDY) != OTHER_STUDY]
+        judged = [v for v in own if current in (None, v.snapshot) and is_share(v.primary_metric)]
         rivals = [v for v in judged if v.protocol == judged[0].protocol and v.state != "retired"]
         rivals.sort(key=lambda v: (-(v.primary_metric or 0.0), int(v.version)))
         if selector == "runner-up":
@@ -162,41 +181,71 @@ class ModelStore:
             raise _package_gone(version, "no such directory")
         cached = self._home.cache / "packages" / version.tags.get(Tag.PACKAGE_SHA256, version.run_id)
         if not cached.exists():
-            self._fetch(version, cached)
+            self._fetch(version, cached, version.source)
         return cached / Path(address.path).name
 
-    def _fetch(self, version: ModelVersion, into: Path) -> None:
+    def manifest(self, version: ModelVersion) -> ModelManifest | None:
+        """What a version's package says of itself, its files unseen; None where it is gone or damaged."""
+        try:
+            address = urlparse(version.source)
+            if address.scheme in ("", "file"):
+                return read_manifest(Path(unquote(address.path)))
+            kept = self._home.cache / "manifests" / version.tags.get(Tag.PACKAGE_SHA256, version.run_id)
+            if not kept.exists():
+                self._fetch(version, kept, f"{version.source}/{MANIFEST}")
+            return read_manifest(kept)
+        except BadInput:
+            return None
+
+    def _fetch(self, version: ModelVersion, into: Path, artifact: str) -> None:
         from mlflow.artifacts import download_artifacts
         from mlflow.exceptions import MlflowException
 
         url = mlflow_tracking_url(self._settings, self._home)
         with directory_written_whole(into) as scratch:
             try:
-                download_artifacts(artifact_uri=version.source, dst_path=str(scratch), tracking_uri=url)
+                download_artifacts(artifact_uri=artifact, dst_path=str(scratch), tracking_uri=url)
             except MlflowException as error:
                 raise _package_gone(version, str(error).splitlines()[0]) from error
 
     def standing(self, surface: str, like: Standing) -> Standing:
         """How things are now, of all that ``like`` would change."""
-        versions = {v.version: v for v in self.versions(surface)}
-        holders = {alias: v.version for v in versions.values() for alias in v.aliases}
+        holders = self.holders(surface)
+        found = {number: self._one(surface, number, holders) for number in like.states}
         return Standing(
             aliases={alias: holders.get(alias) for alias in like.aliases},
-            states={number: versions[number].state for number in like.states},
+            states={number: version.state if version is not None else "gone" for number, version in found.items()},
         )
 
     def assign(self, surface: str, standing: Standing) -> None:
         """Write aliases and state tags."""
         for alias, version in standing.aliases.items():
-            if version is None:
-                self._client.delete_registered_model_alias(surface, alias)
-            else:
-                self._client.set_registered_model_alias(surface, alias, version)
+            self.point(surface, alias, version)
         for version, state in standing.states.items():
-            self._client.set_model_version_tag(surface, version, Tag.STATE, state)
+            self.mark(surface, version, state)
 
-    def _holders(self, surface: str) -> dict[str, list[str]]:
-        """Version → aliases; empty where nothing is registered under the surface."""
+    def point(self, surface: str, alias: str, version: str | None) -> None:
+        """Give an alias to a version, in one call whoever has it now; None: to nobody."""
+        if version is None:
+            self._client.delete_registered_model_alias(surface, alias)
+        else:
+            self._client.set_registered_model_alias(surface, alias, version)
+
+    def mark(self, surface: str, version: str, state: str) -> None:
+        """Write the state tag of a version."""
+        self._client.set_model_version_tag(surface, version, Tag.STATE, state)
+
+    def holders(self, surface: str) -> dict[str, str]:
+        """Alias → version; empty where nothing is registered under the surface.
+
+        Raises:
+            NotFound: There is no surface of that name.
+            ServiceUnavailable: MLflow's database does not answer.
+        """
+        if surface not in SURFACES:
+            raise unknown_name("surface", surface, SURFACES, next_step="choose one of these")
+        if self._is_empty:
+            return {}
         from mlflow.exceptions import MlflowException
 
         try:
@@ -204,11 +253,12 @@ class ModelStore:
         except MlflowException as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
-            aliases = {}
-        holders: dict[str, list[str]] = {}
-        for alias, version in sorted(aliases.items()):
-            holders.setdefault(str(version), []).append(alias)
-        return holders
+            return {}
+        return {alias: str(version) for alias, version in sorted(aliases.items())}
+
+    def champion(self, surface: str) -> str | None:
+        """Number of the version that answers on a surface; None where no version does. Raises as :meth:`holders`."""
+        return self.holders(surface).get("champion")
 
     def _metrics(self, run_ids: set[str]) -> dict[str, dict[str, float]]:
         """Run id → its metrics, in one query instead of one per run."""
@@ -230,6 +280,13 @@ class ModelStore:
         while page.token:
             page = getattr(self._client, method)(**query, page_token=page.token)
             yield from page
+
+
+def _by_version(holders: Mapping[str, str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for alias, version in holders.items():
+        found.setdefault(version, []).append(alias)
+    return found
 
 
 def _translated(found: Any, holders: dict[str, list[str]], metrics: dict[str, float]) -> ModelVersion:

@@ -5,6 +5,7 @@ import shutil
 import uuid
 from pathlib import Path
 
+import numpy as np
 import pytest
 from mlflow.tracking import MlflowClient
 
@@ -17,13 +18,25 @@ from contracts.protocol import ProtocolFingerprint
 from contracts.reports import ValidationReport, store_report
 from contracts.settings import Settings, load_settings
 from contracts.surfaces import EXPERIMENT, PACKAGE_ARTIFACT, PRIMARY_METRICS, Tag
+from contracts.user_figures import USER_FIGURES, UserFigures
 from registry.evidence import Measurement
-from registry.promotion import Promotion, promote, rollback
+from registry.moves import Promotion
+from registry.promotion import promote, rollback
 from registry.store import ModelStore
 
 PRIMARY = PRIMARY_METRICS["video-feed"]
 
 SURFACE = "video-feed"
+
+
+MEASURED = {
+    "validation_cold_items_events": 0.0,
+    "validation_coverage_at_20": 0.5,
+    "validation_popularity_lift_at_20": 1.0,
+    "index_recall_at_20": 1.0,
+    "score_latency_ms_p99": 2.0,
+}
+"""What gates ask for beside the primary metric."""
 
 
 class Shelf:
@@ -47,9 +60,23 @@ class Shelf:
         self.home.offline.mkdir(parents=True, exist_ok=True)
         (self.home.offline / "current.json").write_text(json.dumps({"snapshot": snapshot}))
 
-    def register(self, model: str = "mf", metric: float | None = 0.1, snapshot: str = "snap-1") -> str:
-        """Train nothing, register a version as training does; returns its number."""
+    def register(
+        self, model: str = "mf", metric: float | None = 0.1, snapshot: str = "snap-1", measured: bool = True
+    ) -> str:
+        """Train nothing, register a version as training does.
+
+        Args:
+            model: Its name.
+            metric: The primary metric, which every user has; None where it was not measured.
+            snapshot: Data it says it was trained on.
+            measured: Whether all else that promotion asks for was measured, as it was not before there were gates.
+
+        Returns:
+            Its number.
+        """
         run = self.client.create_run(self.experiment)
+        for name, value in (MEASURED if measured else {}).items():
+            self.client.log_metric(run.info.run_id, name, value)
         if metric is not None:
             self.client.log_metric(run.info.run_id, PRIMARY, metric)
         protocol = _protocol(snapshot)
@@ -57,6 +84,8 @@ class Shelf:
         package.mkdir()
         (package / "weights.safetensors").write_bytes(model.encode())
         (package / "golden.json").write_text("[]")
+        if measured and metric is not None:
+            users_with(metric).save(package / USER_FIGURES)
         manifest = seal(package, _manifest(model, snapshot, protocol))
         self.client.log_artifacts(run.info.run_id, str(package), PACKAGE_ARTIFACT)
         shutil.rmtree(package)
@@ -117,7 +146,9 @@ class Shelf:
             assert again is not None, "nobody was to be measured again"
             assert settings == self.settings
             self.measured.append((package, snapshot))
-            return again if isinstance(again, str) else Measurement(_protocol(snapshot).digest, {PRIMARY: again})
+            if isinstance(again, str):
+                return again
+            return Measurement(_protocol(snapshot).digest, {**MEASURED, PRIMARY: again}, users_with(again))
 
         return promote(
             self.settings, self.home, SURFACE, selector, to, reason, "tester", lambda _: fault, remeasure=remeasure
@@ -126,6 +157,12 @@ class Shelf:
     def rollback(self, reason: str = "test", fault: str | None = None) -> Promotion:
         """Roll back likewise."""
         return rollback(self.settings, self.home, SURFACE, reason, "tester", replay=lambda _: fault)
+
+
+def users_with(metric: float) -> UserFigures:
+    """Figures of 120 users who all have the same."""
+    ids = [f"u{row}" for row in range(120)]
+    return UserFigures.of(ids, np.ones(120, np.int64), {PRIMARY: np.full(120, metric)})
 
 
 def _protocol(snapshot: str) -> ProtocolFingerprint:

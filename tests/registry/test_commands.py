@@ -8,10 +8,16 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from mlflow.tracking import MlflowClient
 
+from backbeat.cli import invoke
+from contracts.addresses import mlflow_tracking_url
 from contracts.errors import GateRefused, NotFound
 from registry import promotion
+from registry.audit import audit_log
 from registry.commands import models
+
+SLICE = "test_cold_users_hr_at_10"
 
 
 @pytest.fixture(autouse=True)
@@ -47,13 +53,25 @@ def test_list_of_nothing_says_what_to_do(shelf, capsys: pytest.CaptureFixture[st
 
 
 def test_show(shelf, capsys: pytest.CaptureFixture[str]) -> None:
-    shelf.register("mf", 0.125)
+    shelf.register("mf", 0.125, measured=False)
     document = _run(shelf, "show", "best")
     out = capsys.readouterr().out
     assert out.startswith("video-feed version 1: mf\n")
     assert "validation_recall_at_20      0.125" in out
     assert "snapshot                     snap-1" in out
     assert document["metrics"] == {"validation_recall_at_20": 0.125}
+    assert "--json" not in out
+
+
+def test_show_leaves_slices_to_json(shelf, capsys: pytest.CaptureFixture[str]) -> None:
+    shelf.register("mf", 0.125, measured=False)
+    run = _run(shelf, "show", "1")["run_id"]
+    MlflowClient(tracking_uri=mlflow_tracking_url(shelf.settings, shelf.home)).log_metric(run, SLICE, 0.5)
+    capsys.readouterr()
+    assert _run(shelf, "show", "1")["metrics"][SLICE] == 0.5
+    out = capsys.readouterr().out
+    assert SLICE not in out
+    assert "  1 metrics of slices and of the machine: --json shows them" in out
 
 
 def test_promote_rollback_and_audit(shelf, capsys: pytest.CaptureFixture[str]) -> None:
@@ -64,7 +82,7 @@ def test_promote_rollback_and_audit(shelf, capsys: pytest.CaptureFixture[str]) -
     _run(shelf, "promote", "best", "--to", "champion", "--reason", "better")
     out = capsys.readouterr().out
     assert "video-feed version 2 (mf): registered → champion, displacing version 1." in out
-    assert "primary-metric: pass, validation_recall_at_20 is 0.2000, champion 1 has 0.1000" in out
+    assert "offline-quality: pass, validation_recall_at_20 is 0.2000, champion 1 has 0.1000: difference +0.1000" in out
     _run(shelf, "promote", "best", "--to", "champion", "--reason", "again")
     assert "is champion already; nothing changed" in capsys.readouterr().out
     _run(shelf, "rollback", "--reason", "complaints")
@@ -119,7 +137,7 @@ def test_a_user_without_a_name_is_audited_by_number(shelf, monkeypatch: pytest.M
     shelf.judge()
     shelf.register()
     _run(shelf, "promote", "1", "--to", "champion", "--reason", "x")
-    (row,) = promotion.audit_log(shelf.settings, shelf.home, "video-feed")
+    (row,) = audit_log(shelf.settings, shelf.home, "video-feed")
     assert row["actor"] == f"user {os.getuid()}"
 
 
@@ -136,3 +154,13 @@ def test_list_loads_neither_torch_nor_feast_and_says_nothing_else(shelf) -> None
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stderr == ""
     assert len(done.stdout.splitlines()) == 11
+
+
+def test_a_judgement_that_refuses_has_an_exit_code_of_its_own(shelf, capsys: pytest.CaptureFixture[str]) -> None:
+    shelf.judge()
+    shelf.register()  # Its package is no model, as the real check finds out.
+    assert invoke(["models", "judge", "1", "--home", str(shelf.home.root)]) == GateRefused.exit_code
+    out = capsys.readouterr().out
+    assert "video-feed version 1 → champion: 1 of 6 gates refuse." in out
+    assert "  package: fail, " in out
+    assert shelf.states() == {"1": "registered"}

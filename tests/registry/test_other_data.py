@@ -18,7 +18,8 @@ from feature_repo.apply import apply_features
 from feature_repo.offline import write_snapshot
 from feature_repo.readers.mmssl import read_mmssl
 from registry.evidence import Measurement, remeasure_in_clean_process
-from registry.promotion import Promotion, promote
+from registry.moves import Promotion
+from registry.promotion import promote
 from registry.store import ModelStore
 from training.train import train
 
@@ -57,7 +58,9 @@ def test_a_champion_is_judged_by_its_own_figure_on_the_candidates_data(
 
         sentence = promoted(strong.version).verdicts[2].sentence
         figures = re.fullmatch(
-            rf"{PRIMARY} is (\S+), champion 1 has (\S+) when measured on snapshot {second.id}", sentence
+            rf"{PRIMARY} is (\S+), champion 1 has (\S+) when measured on snapshot {second.id}: "
+            r"difference \S+, 95 % interval \S+ to \S+ over 96 users; better",
+            sentence,
         )
         assert figures is not None, sentence
         assert float(figures[1]) == pytest.approx(strong.metrics[PRIMARY], abs=1e-4)
@@ -73,6 +76,8 @@ def test_a_champion_is_judged_by_its_own_figure_on_the_candidates_data(
     at_home = remeasure_in_clean_process(settings, package, first.id)
     assert isinstance(at_home, Measurement)
     assert at_home.metrics[PRIMARY] == pytest.approx(weak.metrics[PRIMARY])
+    assert at_home.users is not None
+    assert at_home.users.mean(PRIMARY) == pytest.approx(weak.metrics[PRIMARY])
     assert at_home.protocol == store.get("video-feed", weak.version).protocol
     fault = remeasure_in_clean_process(settings, package, "gone")
     assert isinstance(fault, str)

@@ -11,7 +11,7 @@ from contracts.current import current_snapshot_id
 from contracts.errors import NotFound, ServiceUnavailable
 from contracts.home import Home
 from contracts.settings import load_settings
-from contracts.surfaces import Tag
+from contracts.surfaces import OTHER_STUDY, Tag
 from registry.lifecycle import Standing
 from registry.store import ModelStore, ModelVersion
 
@@ -24,7 +24,7 @@ def _best(shelf) -> str:
 
 def test_versions_come_newest_first_with_all_that_is_known(shelf) -> None:
     shelf.register("mf", 0.1)
-    shelf.register("lightgcn", 0.2)
+    shelf.register("lightgcn", 0.2, measured=False)
     shelf.client.set_registered_model_alias(SURFACE, "champion", "1")
     newest, oldest = shelf.store.versions(SURFACE)
     assert (newest.version, newest.model, newest.state, newest.aliases) == ("2", "lightgcn", "registered", ())
@@ -112,6 +112,14 @@ def test_best_looks_only_at_the_protocol_of_the_newest_version(shelf) -> None:
     assert _best(shelf) == "2"
 
 
+def test_a_version_of_a_papers_study_is_never_best(shelf) -> None:
+    for metric in (0.2, 0.9):
+        shelf.register(metric=metric)
+    shelf.client.set_model_version_tag(SURFACE, "2", Tag.PROTOCOL, "of the study")
+    shelf.client.set_model_version_tag(SURFACE, "2", Tag.STUDY, OTHER_STUDY)
+    assert _best(shelf) == "1"
+
+
 def test_the_pointer_is_the_one_that_ingest_writes(home: Home, make_mmssl, tmp_path: Path) -> None:
     from feature_repo.offline import write_snapshot
     from feature_repo.readers.mmssl import read_mmssl
@@ -139,7 +147,7 @@ def test_a_package_on_this_machine_is_used_where_it_lies(shelf) -> None:
 
 
 def test_a_package_elsewhere_is_fetched_once(shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    shelf.register()
+    shelf.register(measured=False)
     local = shelf.store.get(SURFACE, "1")
     elsewhere = ModelVersion(**{**local.__dict__, "source": f"runs:/{local.run_id}/package"})
     first = shelf.store.package_path(elsewhere)
@@ -189,3 +197,19 @@ def test_an_infinite_metric_is_not_the_best(shelf) -> None:
     shelf.register(metric=np.inf)
     shelf.register(metric=0.2)
     assert _best(shelf) == "2"
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "postgresql+psycopg://u@127.0.0.1:1/mlflow"])
+def test_an_mlflow_that_is_down_is_said_at_once(tmp_path: Path, url: str) -> None:
+    settings = load_settings(home=tmp_path / "home", profile="production", mlflow_url=url)
+    with pytest.raises(ServiceUnavailable, match=r"BACKBEAT_MLFLOW_URL.*127\.0\.0\.1.*backbeat doctor"):
+        ModelStore(settings, Home.open(settings)).holders("video-feed")
+
+
+def test_a_damaged_mlflow_is_named(tmp_path: Path) -> None:
+    settings = load_settings(home=tmp_path / "home")
+    home = Home.open(settings)
+    home.root.mkdir()
+    home.mlflow_database.write_bytes(b"garbage" * 1000)
+    with pytest.raises(ServiceUnavailable, match=r"MLflow's database .*mlflow\.db: found .*not a database"):
+        ModelStore(settings, home).holders("video-feed")

@@ -1,0 +1,1 @@
+"""The registry's web UI and its JSON twin."""
