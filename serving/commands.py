@@ -12,12 +12,17 @@ from serving.surface import no_champion
 if TYPE_CHECKING:
     from contracts.home import Home
     from contracts.settings import Settings
+    from serving.shifts import KnownItems
 
 __all__ = ["serve", "shadow"]
 
 shadow = typer.Typer(name="shadow", help="Compare the shadow version with the champion.", no_args_is_help=True)
 
+_WAYS = ("snips", "doubly_robust")
+"""In which a shadow's list is valued."""
+
 UrlOption = Annotated[str | None, typer.Option(help="Address of a running service.")]
+SurfaceOption = Annotated[str, typer.Option("--surface", help="`video-feed`, `background-music` or `music`.")]
 
 
 def serve(
@@ -26,21 +31,23 @@ def serve(
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Serve the champion, with the shadow aside, until Ctrl-C.
+    """Serve the champion of each surface, with the shadows aside, until Ctrl-C.
+
+    Surfaces are those of BACKBEAT_SERVE_SURFACES, or all that have a champion.
 
     Example: `backbeat serve --port 3000`, then
     `curl -d '{"user_id": "u1", "k": 5}' http://127.0.0.1:3000/recommend`
     """
     from contracts.console import emit, note
     from contracts.opening import open_home
-    from serving.replay import service_status
+    from serving.replay import whole_status
     from serving.server import Server, announced
 
     settings, place = open_home(home)
-    _holders(settings, place)  # without a champion, say so before anything heavy starts
+    _require_champion(settings, place)  # say so before anything heavy starts
     server = Server(settings, place, host or settings.serve_host, port or settings.serve_port)
     with server, announced(place, server.url):
-        status = service_status(server.url)
+        status = whole_status(server.url)
         emit({"url": server.url, "log": str(server.log), **status}, as_json=as_json, text=_serving(server.url, status))
         note(f"log: {server.log}; stop with Ctrl-C")
         with suppress(KeyboardInterrupt):
@@ -49,8 +56,10 @@ def serve(
 
 
 def _serving(url: str, status: dict[str, Any]) -> str:
-    champion = status["champion"]
-    return f"serving {_name(champion)} at {url}\nshadow: {_shadow(status)}"
+    lines = [f"serving at {url}"]
+    for surface, served in status["surfaces"].items():
+        lines += [f"{surface}: {_name(served['champion'])}", f"  shadow: {_shadow(served)}"]
+    return "\n".join([*lines, *(f"{surface}: not served: {why}" for surface, why in status["waiting"].items())])
 
 
 def _name(version: dict[str, Any] | None) -> str:
@@ -58,11 +67,11 @@ def _name(version: dict[str, Any] | None) -> str:
 
 
 def _shadow(status: dict[str, Any]) -> str:
-    """The shadow a service has, with its counts, or why it has none."""
-    aside, fault = status["shadow"], status.get("shadow_fault")
-    if fault:
-        return f"none; version {fault['version']} could not be loaded: {fault['fault']}"
-    return _name(aside) + (f"; {_counts(aside)}" if aside else "")
+    """The shadows a service has, with their counts, and why it lacks others."""
+    nobody = "none" if status["shadow_faults"] else _name(None)
+    said = [f"{_name(aside)}; {_counts(aside)}" for aside in status["shadows"]] or [nobody]
+    said += [f"version {each['version']} could not be loaded: {each['fault']}" for each in status["shadow_faults"]]
+    return "; ".join(said)
 
 
 @shadow.command()
@@ -70,6 +79,7 @@ def replay(
     requests: Annotated[int, typer.Option(min=1, help="How many requests to send.")] = 500,
     k: Annotated[int, typer.Option("--k", min=1, max=500, help="Items per request.")] = 20,
     seed: Annotated[int, typer.Option(help="Seed of the choice of users.")] = 0,
+    surface: SurfaceOption = VIDEO_FEED,
     url: UrlOption = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
@@ -87,34 +97,38 @@ def replay(
     from serving.server import Server, free_port
 
     settings, place = open_home(home)
-    address = url or _current_service(place, *_holders(settings, place))
+    address = url or _current_service(place, surface, *_holders(settings, place, surface))
     if address is not None:
-        result = send(place, address, requests, k, seed).as_dict()
+        result = send(place, address, requests, k, seed, surface).as_dict()
     else:
         server = Server(settings, place, settings.serve_host, free_port(settings.serve_host))
         note(f"starting a service at {server.url} for the time of these requests")
         with server:
-            result = send(place, server.url, requests, k, seed).as_dict()
+            result = send(place, server.url, requests, k, seed, surface).as_dict()
     emit(result, as_json=as_json, text=_replayed(result))
     return result
 
 
-def _current_service(place: "Home", champion: str, aside: str | None) -> str | None:
+def _current_service(place: "Home", surface: str, champion: str, aside: str | None) -> str | None:
     """Address of the running service, where it serves these versions or as much of them as can be loaded."""
     from contracts.console import note
-    from serving.replay import service_status
+    from serving.replay import whole_status
     from serving.server import running_server
 
     address = running_server(place)
     if address is None:
         return None
-    status = service_status(address)
-    # A shadow that could not be loaded would fail in a service started now, too.
-    second = status["shadow"] or status.get("shadow_fault")
-    served = (status["champion"]["version"], second and second["version"])
-    if served == (champion, aside):
-        return address
-    note(f"the service at {address} was started before the last promotion: restart it to serve version {champion}")
+    status = whole_status(address)["surfaces"].get(surface)
+    serves = None if status is None else status["champion"]["version"]
+    if status is not None and serves == champion:
+        # A shadow that could not be loaded would fail in a service started now, too.
+        present = {each["version"] for each in (*status["shadows"], *status["shadow_faults"])}
+        if aside is None or aside in present:
+            return address
+    what = "nothing" if serves is None else f"version {serves}"
+    note(
+        f"the service at {address} serves {what} on {surface} and not version {champion} yet: {address}/status says why"
+    )
     return None
 
 
@@ -130,13 +144,20 @@ def _replayed(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _alerts(status: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a service could not follow in the registry; of shadows it is said with them."""
+    following = status["following"] or {"alerts": []}
+    return [alert for alert in following["alerts"] if alert["kind"] != "shadow"]
+
+
 def _counts(aside: dict[str, Any]) -> str:
-    return f"{aside['answered']} answered, {aside['failed']} failed, {aside['dropped']} dropped"
+    return f"{aside['answered']} answered, {aside['failed']} failed, {aside['dropped'] + aside['late']} dropped"
 
 
 @shadow.command()
 def report(
     k: Annotated[int, typer.Option("--k", min=1, max=500, help="Depth of the overlap.")] = 10,
+    surface: SurfaceOption = VIDEO_FEED,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> dict[str, Any]:
@@ -151,20 +172,22 @@ def report(
     from serving.comparison import compare, store_comparison
 
     settings, place = open_home(home)
-    champion, aside = _holders(settings, place)
+    champion, aside = _holders(settings, place, surface)
     if aside is None:
-        document = {"surface": VIDEO_FEED, "champion": champion, "shadow": None, f"overlap@{k}": None}
+        document = {"surface": surface, "champion": champion, "shadow": None, f"overlap@{k}": None}
         emit(document, as_json=as_json, text="no version is shadow: nothing to compare the champion with")
         return document
-    fault = _fault_of(place, aside)
+    fault = _fault_of(place, surface, aside)
     with place.writing("backbeat shadow report"), closing(Database(settings, place)) as database:
         try:
-            comparison = compare(database, VIDEO_FEED, champion, aside, k)
+            comparison = compare(
+                database, surface, champion, aside, k, known=_known_items(settings, place, surface, champion)
+            )
         except NotFound:
             if fault is None:
                 raise
             raise NotFound(
-                f"comparison of champion {champion} and shadow {aside} of {VIDEO_FEED}",
+                f"comparison of champion {champion} and shadow {aside} of {surface}",
                 found=f"a service that could not load version {aside}: {fault}",
                 expected="responses recorded while both were served",
                 next_step="make another version shadow, or restore this one and restart the service",
@@ -176,27 +199,47 @@ def report(
     return document
 
 
-def _fault_of(place: "Home", aside: str) -> str | None:
+def _known_items(settings: "Settings", place: "Home", surface: str, champion: str) -> "KnownItems | None":
+    """The champion's catalogue; None where its package is gone, as lists can be compared without."""
+    from contracts.errors import NotFound
+    from registry.store import ModelStore
+    from serving.shifts import KnownItems
+
+    store = ModelStore(settings, place)
+    with suppress(NotFound):
+        return KnownItems.of_package(store.package_path(store.get(surface, champion)))
+    return None
+
+
+def _fault_of(place: "Home", surface: str, aside: str) -> str | None:
     """Why the running service could not load the shadow; None where it could, or none is running."""
     from contracts.errors import ServiceUnavailable
     from serving.replay import service_status
     from serving.server import running_server
 
-    fault = None
     if address := running_server(place):
         with suppress(ServiceUnavailable):  # it has just stopped; the report is of stored rows
-            fault = service_status(address).get("shadow_fault")
-    return str(fault["fault"]) if fault and fault["version"] == aside else None
+            faults = service_status(address, surface)["shadow_faults"]
+            return next((str(fault["fault"]) for fault in faults if fault["version"] == aside), None)
+    return None
 
 
-def _holders(settings: "Settings", place: "Home") -> tuple[str, str | None]:
+def _require_champion(settings: "Settings", place: "Home") -> None:
+    from registry.store import ModelStore
+
+    store = ModelStore(settings, place)
+    if not any("champion" in store.holders(surface) for surface in settings.surfaces):
+        raise no_champion(*settings.surfaces)
+
+
+def _holders(settings: "Settings", place: "Home", surface: str) -> tuple[str, str | None]:
     """Versions of the champion and of the shadow."""
     from registry.store import ModelStore
 
     store = ModelStore(settings, place)
-    champion, aside = (store.by_alias(VIDEO_FEED, alias) for alias in ("champion", "shadow"))
+    champion, aside = (store.by_alias(surface, alias) for alias in ("champion", "shadow"))
     if champion is None:
-        raise no_champion(VIDEO_FEED)
+        raise no_champion(surface)
     return champion.version, aside.version if aside else None
 
 
@@ -208,6 +251,7 @@ def _compared(document: dict[str, Any]) -> str:
         return "-" if value is None else f"{value:.3f}"
 
     served, aside = document["champion_latency"], document["shadow_latency"]
+    verdict = document.get("verdict")  # reports of earlier versions have none
     return "\n".join(
         [
             f"champion version {document['champion']} against shadow version {document['shadow']}, "
@@ -217,12 +261,40 @@ def _compared(document: dict[str, Any]) -> str:
             f"  champion          p50 {served['p50_ms']:.2f} ms, p99 {served['p99_ms']:.2f} ms in the service",
             f"  shadow            p50 {aside['p50_ms']:.2f} ms, p99 {aside['p99_ms']:.2f} ms, "
             f"{document['errors']} errors",
+            *(
+                [_agreement(document), *_valued(document), f"  verdict           {verdict['sentence']}"]
+                if verdict
+                else []
+            ),
         ]
     )
 
 
+def _agreement(document: dict[str, Any]) -> str:
+    figures = {
+        "rank-biased overlap": document["rank_biased_overlap"],
+        "Kendall's tau": document["kendall_tau"],
+        "score shift": document["score_shift"],
+        **(document["shifts"] or {}),
+    }
+    known = [f"{name.replace('_', ' ')} {value:.3f}" for name, value in figures.items() if value is not None]
+    return f"  agreement         {', '.join(known) or '-'}"
+
+
+def _valued(document: dict[str, Any]) -> list[str]:
+    """What the shadow would have earned; nothing where the champion explored nothing."""
+    found = document.get("off_policy")
+    if found is None:
+        return []
+    ways = [f"{name.replace('_', ' ')} {{:.4f}} ({{:.4f}} to {{:.4f}})".format(*found[name]) for name in _WAYS]
+    return [
+        f"  off-policy        {found['objective']} {', '.join(ways)}; champion {found['served']:.4f}; worth "
+        f"{found['effective_size']:,.0f} of {found['places']:,} impressions, {found['mean_weight']:.0%} tried"
+    ]
+
+
 @shadow.command()
-def status(home: HomeOption = None, as_json: JsonOption = False) -> dict[str, Any]:
+def status(surface: SurfaceOption = VIDEO_FEED, home: HomeOption = None, as_json: JsonOption = False) -> dict[str, Any]:
     """Show which versions are champion and shadow, what a running service has done, and the latest comparison.
 
     Example: `backbeat shadow status`
@@ -231,23 +303,29 @@ def status(home: HomeOption = None, as_json: JsonOption = False) -> dict[str, An
     from contracts.database import Database
     from contracts.opening import open_home
     from serving.comparison import latest_comparison
-    from serving.replay import service_status
+    from serving.replay import whole_status
     from serving.server import running_server
 
     settings, place = open_home(home)
-    champion, aside = _holders(settings, place)
+    champion, aside = _holders(settings, place, surface)
     address = running_server(place)
     with closing(Database(settings, place)) as database:
-        latest = latest_comparison(database, VIDEO_FEED)
+        latest = latest_comparison(database, surface)
     document = {
-        "surface": VIDEO_FEED,
+        "surface": surface,
         "champion": champion,
         "shadow": aside,
-        "service": {"url": address, **service_status(address)} if address else None,
+        "service": {"url": address, **_of_surface(whole_status(address), surface)} if address else None,
         "latest_report": latest,
     }
     emit(document, as_json=as_json, text=_state(document))
     return document
+
+
+def _of_surface(status: dict[str, Any], surface: str) -> dict[str, Any]:
+    """What a service says of a surface, or why it does not serve it."""
+    served: dict[str, Any] | None = status["surfaces"].get(surface)
+    return {"not_served": status["waiting"].get(surface, "nobody asked for it")} if served is None else served
 
 
 def _state(document: dict[str, Any]) -> str:
@@ -255,8 +333,11 @@ def _state(document: dict[str, Any]) -> str:
     lines = [f"champion: version {document['champion']}", f"shadow:   version {document['shadow'] or 'none'}"]
     if service is None:
         lines.append("service:  none is running on this home")
+    elif "not_served" in service:
+        lines.append(f"service:  {service['url']}, not served: {service['not_served']}")
     else:
         lines.append(f"service:  {service['url']}, champion {_name(service['champion'])}")
         lines.append(f"          shadow {_shadow(service)}")
+        lines += [f"          alert since {each['since'][:19]} UTC: {each['fault']}" for each in _alerts(service)]
     lines.append(f"latest comparison, {latest['at'][:19]} UTC:\n{_compared(latest)}" if latest else "not yet compared")
     return "\n".join(lines)

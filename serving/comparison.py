@@ -5,15 +5,25 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from contracts.clock import utc_now
 from contracts.database import Database
 from contracts.errors import NotFound
+from contracts.experiments import CHAMPION
 from contracts.platform import ResponseRow, ShadowReportRow, ShadowRow
+from contracts.verdict import LiveVerdict
+from serving.analysis.lists import Agreement, agreement, overlap, padded
+from serving.live_verdict import OffPolicy, shadow_findings
+from serving.shifts import KnownItems
 
-__all__ = ["Comparison", "Latency", "compare", "latest_comparison", "overlap_at_k", "store_comparison"]
+__all__ = ["Comparison", "Latency", "compare", "latest_comparison", "store_comparison"]
+
+
+_BY_MODEL = ("model", "ranked")
+"""Steps that are the model's own; the second in rows of earlier versions."""
 
 
 class Latency(BaseModel):
@@ -50,27 +60,34 @@ class Comparison(BaseModel):
     """Requests without an error in which the champion's model ranked at least one item."""
     ranked_overlap: float | None
     """Mean overlap@k over these: two versions that both fall back to what is popular agree without merit."""
+    rank_biased_overlap: float | None
+    """Mean over the requests without an error, as the next two: agreement that counts for more at the top."""
+    kendall_tau: float | None
+    """Of the order of shared items; None where no two lists share two."""
+    score_shift: float | None
+    """Of the shadow's scores, in standard deviations of the champion's; None where it cannot be told."""
+    shifts: dict[str, float] | None
+    """Shadow less champion: coverage, popularity, novelty, share of new items. None without the champion's package."""
     champion_latency: Latency
     shadow_latency: Latency
+    verdict: LiveVerdict
+    off_policy: OffPolicy | None = None
+    """What the shadow would have earned; None where no list was served with propensities."""
 
     def as_dict(self) -> dict[str, Any]:
         """The report as one JSON document."""
-        document = self.model_dump(exclude={"overlap", "ranked_overlap"})
+        document = self.model_dump(mode="json", exclude={"overlap", "ranked_overlap"})
         return document | {f"overlap@{self.k}": self.overlap, f"ranked_overlap@{self.k}": self.ranked_overlap}
 
 
-def overlap_at_k(mine: Sequence[str], theirs: Sequence[str], k: int) -> float:
-    """Share of videos that two lists have in common in their first ``k``, whatever the order.
-
-    The share is of ``k``, or of the longer list where both are shorter; two empty lists agree (1).
-    """
-    first, second = set(mine[:k]), set(theirs[:k])
-    longest = max(len(first), len(second))
-    return len(first & second) / longest if longest else 1.0
-
-
 def compare(
-    database: Database, surface: str, champion: str, shadow: str, k: int = 10, window: int = 20_000
+    database: Database,
+    surface: str,
+    champion: str,
+    shadow: str,
+    k: int = 10,
+    window: int = 20_000,
+    known: KnownItems | None = None,
 ) -> Comparison:
     """Compare two versions over the latest requests that both were asked.
 
@@ -80,7 +97,8 @@ def compare(
         champion: Version that served.
         shadow: Version that answered aside.
         k: Depth of the overlap.
-        window: How many of the latest requests to read at most.
+        window: How many of the latest requests to read at most; the verdict is on all there are.
+        known: The catalogue of the champion, for what the two show of it.
 
     Raises:
         NotFound: The two have no request in common.
@@ -89,6 +107,8 @@ def compare(
         select(ResponseRow.items, ResponseRow.latency_ms, ShadowRow.items, ShadowRow.latency_ms, ShadowRow.error)
         .join(ShadowRow, ShadowRow.response_id == ResponseRow.id)
         .where(ResponseRow.surface == surface, ResponseRow.version == champion, ShadowRow.version == shadow)
+        # The champion's own lists: what an experiment has shuffled or interleaved is not as it would rank.
+        .where(func.coalesce(ResponseRow.arm, CHAMPION) == CHAMPION)
         .order_by(ResponseRow.at.desc())
         .limit(window)
     )
@@ -101,14 +121,14 @@ def compare(
             expected="responses recorded while both were served",
             next_step="run `backbeat shadow replay`, then this command again",
         )
-    overlaps, ranked = [], []
-    for served, _, answered, _, error in rows:
-        if error is not None:
-            continue
-        mine, theirs = ([item["video_id"] for item in items] for items in (served, answered))
-        overlaps.append(overlap_at_k(mine, theirs, k))
-        if any(item["step"] == "ranked" for item in served):
-            ranked.append(overlaps[-1])
+    answered = [row for row in rows if row[4] is None]
+    mine, theirs = ([[item["item_id"] for item in row[side]] for row in answered] for side in (0, 2))
+    first, second = padded(mine, theirs, depth=k)
+    overlaps = overlap(first, second, k).tolist()
+    by_model = [any(item["step"] in _BY_MODEL for item in row[0]) for row in answered]
+    ranked = [share for share, model in zip(overlaps, by_model, strict=True) if model]
+    verdict, values = shadow_findings(database, surface, champion, shadow)
+    agreed = _agreement(mine, theirs, [row[0] for row in answered], [row[2] for row in answered], k)
     return Comparison(
         surface=surface,
         champion=champion,
@@ -119,8 +139,14 @@ def compare(
         overlap=_mean(overlaps),
         ranked=len(ranked),
         ranked_overlap=_mean(ranked),
+        rank_biased_overlap=_rounded(agreed, "rank_biased_overlap"),
+        kendall_tau=_rounded(agreed, "kendall_tau"),
+        score_shift=_rounded(agreed, "score_shift"),
+        shifts=known and known.shift([ids[:k] for ids in mine], [ids[:k] for ids in theirs]),
         champion_latency=Latency.of([row[1] for row in rows]),
         shadow_latency=Latency.of([row[3] for row in rows]),
+        verdict=verdict,
+        off_policy=values,
     )
 
 
@@ -151,3 +177,30 @@ def latest_comparison(database: Database, surface: str) -> dict[str, Any] | None
 
 def _mean(values: Sequence[float]) -> float | None:
     return round(float(np.mean(values)), 6) if values else None
+
+
+def _agreement(
+    mine: Sequence[Sequence[str]],
+    theirs: Sequence[Sequence[str]],
+    my_items: Sequence[Sequence[dict[str, Any]]],
+    their_items: Sequence[Sequence[dict[str, Any]]],
+    k: int,
+) -> Agreement | None:
+    """Over whole lists; None without one."""
+    if not mine:
+        return None
+    first, second = padded(mine, theirs)
+    return agreement(first, second, _scores(my_items), _scores(their_items), k)
+
+
+def _rounded(agreed: Agreement | None, name: str) -> float | None:
+    value = getattr(agreed, name, None)
+    return None if value is None else round(value, 6)
+
+
+def _scores(lists: Sequence[Sequence[dict[str, Any]]]) -> npt.NDArray[np.float64]:
+    """Scores in the order of the lists, NaN where they have ended, ``[R, longest]``."""
+    scores = np.full((len(lists), max(map(len, lists), default=0)), np.nan)
+    for row, items in zip(scores, lists, strict=True):
+        row[: len(items)] = [item["score"] for item in items]
+    return scores

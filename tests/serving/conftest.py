@@ -1,8 +1,9 @@
 """A tiny model whose right answers can be worked out by hand."""
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,8 +11,10 @@ import torch
 from torch import Tensor
 
 from contracts.clock import utc_now
+from contracts.home import Home
 from contracts.manifest import IndexInfo, ModelManifest
 from contracts.protocol import ProtocolFingerprint
+from contracts.settings import Settings, load_settings
 from contracts.vocabulary import Vocabulary
 from serving.recommend import Ranker
 from training.batches import UserBatch
@@ -45,8 +48,7 @@ class HandMade(TwoTower):
         return self.user_vectors(batch).any(1)
 
 
-@pytest.fixture
-def package() -> LoadedPackage:
+def hand_made_package() -> LoadedPackage:
     """Six videos v0..v5: u0 ranks v0, v1, v2; u1 ranks v3, v4, v5; the most viewed come last in the table."""
     users, items = Vocabulary(["u0", "u1"]), Vocabulary([f"v{row}" for row in range(6)])
     manifest = ModelManifest(
@@ -70,6 +72,12 @@ def package() -> LoadedPackage:
     )
     model = HandMade(RecommenderConfig(), Catalogue(users=2, items=6, widths={}))
     return LoadedPackage(Path("hand-made"), manifest, model, users, items, ITEM_VECTORS, VIEWS)
+
+
+@pytest.fixture
+def package() -> LoadedPackage:
+    """That package."""
+    return hand_made_package()
 
 
 @pytest.fixture
@@ -100,17 +108,41 @@ def histories() -> Callable[..., Histories]:
     return lambda **known: Histories(known)
 
 
-class _Broken:
-    """A version whose model fails on every query."""
-
-    version = "9"
-    model = "broken"
-
-    def rank(self, query: object) -> list[SimpleNamespace]:
-        raise RuntimeError("no such tensor")
+@pytest.fixture(scope="session")
+def aside() -> Callable[..., list[str]]:
+    """Command of a process that answers by that package: ``aside("crashing", version="9")``; see its source."""
+    child = Path(__file__).with_name("shadow_child.py")
+    return lambda how="sound", version="2": [sys.executable, str(child), how, version]
 
 
-@pytest.fixture
-def broken() -> _Broken:
-    """That version."""
-    return _Broken()
+@pytest.fixture(scope="session")
+def train_home(
+    tmp_path_factory: pytest.TempPathFactory, make_mmssl: Callable[..., Path]
+) -> Callable[..., tuple[Settings, Home, list[str]]]:
+    """Builder of a home with a small data set, online too, and trained versions, of which none has an alias.
+
+    ``train_home(name, [(model, options, seed), …], **settings)``.
+    """
+    from feature_repo.apply import apply_features
+    from feature_repo.materialize import materialize
+    from feature_repo.offline import write_snapshot
+    from feature_repo.readers.mmssl import read_mmssl
+    from training.train import train
+    from validation.run import validate_snapshot
+
+    def build(
+        name: str, models: Sequence[tuple[str, dict[str, Any], int]], **overrides: Any
+    ) -> tuple[Settings, Home, list[str]]:
+        root = tmp_path_factory.mktemp(name)
+        settings = load_settings(home=root / "home", device="cpu", **overrides)
+        home = Home.open(settings)
+        with home.writing("test"):
+            write_snapshot(home, read_mmssl(make_mmssl(root / "data"), None))
+        with home.writing("test"):
+            apply_features(settings, home)
+            assert validate_snapshot(settings, home).success
+            materialize(settings, home)
+            versions = [train(settings, home, model, options, seed=seed).version for model, options, seed in models]
+        return settings, home, versions
+
+    return build

@@ -1,34 +1,22 @@
-"""Overlap, latency and errors by hand, and what the stored rows give."""
+"""What the stored rows give, latency and errors by hand."""
 
 from datetime import timedelta
 
+import numpy as np
 import pytest
 
 from contracts.clock import utc_now
 from contracts.database import Database
 from contracts.errors import NotFound
 from contracts.platform import ResponseRow, ShadowReportRow, ShadowRow
-from serving.comparison import compare, latest_comparison, overlap_at_k, store_comparison
-
-
-@pytest.mark.parametrize(
-    ("mine", "theirs", "k", "expected"),
-    [
-        ("abcd", "dcba", 4, 1.0),
-        ("abcd", "abxy", 4, 0.5),
-        ("abcd", "xyab", 2, 0.0),
-        ("ab", "ab", 10, 1.0),
-        ("ab", "abcd", 10, 0.5),
-        ("", "", 10, 1.0),
-        ("", "a", 10, 0.0),
-    ],
-)
-def test_overlap_by_hand(mine: str, theirs: str, k: int, expected: float) -> None:
-    assert overlap_at_k(mine, theirs, k) == expected
+from contracts.verdict import LiveVerdict
+from contracts.vocabulary import Vocabulary
+from serving.comparison import compare, latest_comparison, store_comparison
+from serving.shifts import KnownItems
 
 
 def items(letters: str, step: str = "ranked") -> list[dict[str, object]]:
-    return [{"video_id": letter, "score": 1.0, "step": step} for letter in letters]
+    return [{"item_id": letter, "score": 1.0, "step": step} for letter in letters]
 
 
 def served(number: int, letters: str, latency_ms: float = 2.0, version: str = "1", step: str = "ranked") -> ResponseRow:
@@ -71,6 +59,12 @@ def test_a_comparison_of_stored_rows(database: Database) -> None:
     assert found.champion_latency.p50_ms == 2.0
     assert found.champion_latency.p99_ms == pytest.approx(2.98)
     assert found.shadow_latency.p50_ms == 5.0
+    assert found.kendall_tau == 1.0
+    assert found.score_shift == 0.0
+    assert found.rank_biased_overlap is not None
+    assert 0.75 < found.rank_biased_overlap < 1
+    assert found.shifts is None
+    assert (found.verdict.decision, found.verdict.reason, found.verdict.requests) == ("hold", "not_measured", 3)
 
 
 def test_only_the_latest_requests_count(database: Database) -> None:
@@ -85,6 +79,17 @@ def test_only_errors_leave_the_overlap_unknown(database: Database) -> None:
     found = compare(database, "video-feed", "1", "2")
     assert found.overlap is None
     assert found.ranked_overlap is None
+    assert found.rank_biased_overlap is None
+
+
+def test_what_the_two_show_of_the_catalogue(database: Database) -> None:
+    with database.session() as session:
+        session.add_all([served(1, "ab", step="model"), aside(1, "ac")])
+    found = compare(
+        database, "video-feed", "1", "2", k=2, known=KnownItems(Vocabulary(["a", "b"]), np.array([4, 2]), 4)
+    )
+    assert found.ranked == 1
+    assert found.shifts == {"coverage": 0.0, "popularity": -1.0, "novelty": 0.5, "new_share": 0.5}
 
 
 def test_no_common_request_is_an_error_that_helps(database: Database) -> None:
@@ -100,6 +105,16 @@ def test_a_comparison_is_kept(database: Database) -> None:
     with database.session() as session:
         row = session.get_one(ShadowReportRow, report_id)
         assert (row.champion, row.shadow, row.body["overlap@2"]) == ("1", "2", 0.5)
+        assert LiveVerdict.model_validate(row.body["verdict"]).sentence.startswith("Hold: ctr not measured")
     latest = latest_comparison(database, "video-feed")
     assert latest is not None
     assert (latest["id"], latest["ranked_overlap@2"]) == (report_id, 0.5)
+
+
+def test_only_the_champions_own_lists_are_compared(database: Database) -> None:
+    with database.session() as session:
+        for number, arm in enumerate((None, "champion", "shuffled", "interleaved", "challenger")):
+            row = served(number, "abcd")
+            row.arm = arm
+            session.add_all([row, aside(number, "abcd")])
+    assert compare(database, "video-feed", "1", "2").requests == 2

@@ -2,30 +2,34 @@
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from contracts.clock import utc_now
 from contracts.database import Database
+from contracts.embeddings import EmbeddingSpec
 from contracts.errors import BadInput, NotFound
 from contracts.home import Home
 from contracts.manifest import read_manifest, seal
 from contracts.messages import RecommendRequest
 from contracts.reports import ValidationReport, store_report
 from contracts.settings import Settings, load_settings
+from contracts.surfaces import Surface
 from feature_repo.apply import apply_features
 from feature_repo.materialize import materialize
 from feature_repo.offline import write_snapshot
 from feature_repo.readers.mmssl import read_mmssl
 from registry.lifecycle import Standing
 from registry.store import ModelStore
-from serving.loader import open_engine
+from serving.loader import open_surfaces
 from training.train import train
 
-SURFACE = "video-feed"
+SURFACE: Surface = "video-feed"
 
 
 @pytest.fixture(scope="module")
@@ -68,27 +72,33 @@ def other_golden_answers(settings: Settings, home: Home, alias: str) -> Iterator
         (directory / name).write_bytes(content)
 
 
-def helpers() -> set[str]:
-    return {thread.name for thread in threading.enumerate()} & {"recorder", "shadow", "rank_0"}
+@pytest.fixture
+def helpers() -> Callable[[], set[str]]:
+    """Names of the service's threads that a test has begun and not ended."""
+    before = set(threading.enumerate())
+    ours = {"recorder", "shadow", "rank_0", "follower", "opener"}
+    return lambda: {thread.name for thread in set(threading.enumerate()) - before} & ours
 
 
-def test_a_start_that_fails_leaves_no_thread(trained: tuple[Settings, Home]) -> None:
+def test_a_start_that_fails_leaves_no_thread(trained: tuple[Settings, Home], helpers: Callable[[], set[str]]) -> None:
     with pytest.raises(NotFound, match=r"no snapshot of its data set materialized.*backbeat features materialize"):
-        open_engine(*trained)
+        open_surfaces(*trained)
     assert helpers() == set()
 
 
-def test_a_champion_that_answers_otherwise_does_not_start(trained: tuple[Settings, Home]) -> None:
+def test_a_champion_that_answers_otherwise_does_not_start(
+    trained: tuple[Settings, Home], helpers: Callable[[], set[str]]
+) -> None:
     with (
         other_golden_answers(*trained, "champion"),
         pytest.raises(BadInput, match=r"golden request of user .* away from the recorded ones"),
     ):
-        open_engine(*trained)
+        open_surfaces(*trained)
     assert helpers() == set()
 
 
 def test_a_shadow_that_answers_otherwise_is_left_out_and_the_data_is_the_champions_own(
-    trained: tuple[Settings, Home], make_mmssl: Callable[..., Path], tmp_path: Path
+    trained: tuple[Settings, Home], make_mmssl: Callable[..., Path], tmp_path: Path, helpers: Callable[[], set[str]]
 ) -> None:
     settings, home = trained
     with home.writing("test"):
@@ -100,17 +110,88 @@ def test_a_shadow_that_answers_otherwise_is_left_out_and_the_data_is_the_champio
         materialize(settings, home)
     mine = set(read_mmssl_history(make_mmssl(tmp_path / "data"), "u5"))
     with other_golden_answers(settings, home, "shadow"):
-        engine = open_engine(settings, home)
+        surfaces = open_surfaces(settings, home)
+    engine = surfaces.engine(SURFACE)
     try:
         status = engine.status()
         assert status["shadow"] is None
         assert "golden request" in status["shadow_fault"]["fault"]
         assert set(engine.answer(RecommendRequest(user_id="u5")).query.history) == mine
     finally:
-        engine.close()
+        surfaces.close()
     assert helpers() == set()
 
 
 def read_mmssl_history(directory: Path, user: str) -> list[str]:
     events = read_mmssl(directory).tables["interactions"].to_pandas()
     return list(events[events["user_id"] == user].sort_values("event_time")["video_id"])
+
+
+def test_a_running_engine_follows_the_aliases(trained: tuple[Settings, Home], helpers: Callable[[], set[str]]) -> None:
+    settings, home = trained
+    settings = settings.model_copy(update={"serve_follow": 0.05})
+    with home.writing("test"):
+        materialize(settings, home)
+    store = ModelStore(settings, home)
+    first, second = (store.get(SURFACE, alias).version for alias in ("champion", "shadow"))
+
+    def point(**aliases: str | None) -> None:
+        store.assign(SURFACE, Standing(aliases=aliases, states={}))
+
+    surfaces = open_surfaces(settings, home)
+    engine = surfaces.engine(SURFACE)
+    try:
+        with other_golden_answers(settings, home, "shadow"):
+            point(champion=second, shadow=None)
+            (alert,) = until(lambda: engine.status()["following"]["alerts"])
+            assert (alert["kind"], alert["version"]) == ("champion", second)
+            assert "golden request" in alert["fault"]
+            assert until(lambda: not engine.status()["shadows"])
+            assert engine.answer(RecommendRequest(user_id="u5")).response.version == first
+        # Whole again, it is taken without anybody's doing.
+        assert until(lambda: engine.answer(RecommendRequest(user_id="u5")).response.version == second)
+        assert until(lambda: engine.status()["following"]["kept"])["version"] == first
+        assert until(lambda: engine.status()["following"]["alerts"] == [])
+        point(champion=first, shadow=second)
+        assert until(lambda: engine.status()["champion"]["version"] == first)
+        assert until(lambda: engine.status()["shadow"])["version"] == second
+    finally:
+        point(champion=first, shadow=second)
+        surfaces.close()
+    assert helpers() == set()
+
+
+def until(look: Callable[[], Any], within_s: float = 60.0) -> Any:
+    """What is looked for, as soon as it is there."""
+    deadline = time.monotonic() + within_s
+    while not (found := look()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return found
+
+
+def test_a_champion_on_other_embeddings_than_are_served_does_not_start(
+    trained: tuple[Settings, Home], helpers: Callable[[], set[str]]
+) -> None:
+    settings, home = trained
+    with home.writing("test"):
+        materialize(settings, home)
+    spec = EmbeddingSpec(
+        modality="visual",
+        encoder="vgg",
+        revision="of another day",
+        preprocessing="none",
+        width=4,
+        dtype="float32",
+        normalisation="none",
+    )
+    store = ModelStore(settings, home)
+    directory = store.package_path(store.get(SURFACE, "champion"))
+    kept = (directory / "manifest.json").read_bytes()
+    seal(directory, read_manifest(directory).model_copy(update={"embedding_specs": {"visual": spec}}))
+    try:
+        with pytest.raises(BadInput, match=r"visual embedding spec: .*of another day|visual embedding spec: .*vgg"):
+            open_surfaces(settings, home)
+    finally:
+        (directory / "manifest.json").write_bytes(kept)
+    assert helpers() == set()

@@ -10,15 +10,15 @@ from training.packages import LoadedPackage
 
 
 def ids(items: list[RecommendedItem], step: str | None = None) -> list[str]:
-    return [item.video_id for item in items if step in (None, item.step)]
+    return [item.item_id for item in items if step in (None, item.step)]
 
 
 def test_a_known_user_gets_the_models_order(ranker: Ranker) -> None:
     items = ranker.rank(Query("u0", (), (), 3))
-    assert [(item.video_id, item.score, item.step) for item in items] == [
-        ("v0", 5.0, "ranked"),
-        ("v1", 4.0, "ranked"),
-        ("v2", 3.0, "ranked"),
+    assert [(item.item_id, item.score, item.step) for item in items] == [
+        ("v0", 5.0, "model"),
+        ("v1", 4.0, "model"),
+        ("v2", 3.0, "model"),
     ]
 
 
@@ -28,7 +28,7 @@ def test_history_and_exclusions_are_left_out(ranker: Ranker) -> None:
 
 def test_a_stranger_without_history_gets_what_is_popular(ranker: Ranker) -> None:
     items = ranker.rank(Query("nobody", (), ("v5",), 3))
-    assert [(item.video_id, item.score, item.step) for item in items] == [
+    assert [(item.item_id, item.score, item.step) for item in items] == [
         ("v4", 5.0, "popular"),
         ("v3", 4.0, "popular"),
         ("v2", 3.0, "popular"),
@@ -37,7 +37,7 @@ def test_a_stranger_without_history_gets_what_is_popular(ranker: Ranker) -> None
 
 def test_a_stranger_with_a_history_is_ranked_by_it(ranker: Ranker) -> None:
     items = ranker.rank(Query("nobody", ("v3",), (), 2))
-    assert ids(items, "ranked") == ["v4", "v5"]
+    assert ids(items, "model") == ["v4", "v5"]
 
 
 def test_a_history_of_unknown_videos_says_nothing(ranker: Ranker) -> None:
@@ -76,4 +76,4 @@ def test_whether_the_model_knows_the_user_is_the_models_to_say(ranker: Ranker, m
     model = type(ranker.package.recommender)
     monkeypatch.setattr(model, "can_score", lambda _, batch: batch.rows < 0)
     assert ids(ranker.rank(Query("u0", (), (), 2)), "popular") == ["v5", "v4"]
-    assert len(ids(ranker.rank(Query("nobody", (), (), 2)), "ranked")) == 2
+    assert len(ids(ranker.rank(Query("nobody", (), (), 2)), "model")) == 2

@@ -27,11 +27,13 @@ from feature_repo.raw_tables import RawTables, microseconds, table_of
 from serving.app import build_app
 from serving.comparison import compare
 from serving.engine import Engine
+from serving.lineup import Lineup
 from serving.recommend import Ranker
 from serving.records import Recorder
 from serving.replay import replay, service_status
 from serving.server import free_port
 from serving.shadow import Shadow
+from serving.surfaces import Surfaces
 
 DAY = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -72,12 +74,17 @@ def known_users(home: Home) -> Home:
 
 
 @pytest.fixture
-def app(database: Database, ranker: Ranker, package: Any, histories: Callable[..., Any]) -> Starlette:
-    def open_engine() -> Engine:
+def app(
+    database: Database, ranker: Ranker, histories: Callable[..., Any], aside: Callable[..., list[str]]
+) -> Starlette:
+    def open_surfaces() -> Surfaces:
         recorder = Recorder(database)
-        return Engine("video-feed", ranker, Shadow(Ranker("2", package), recorder.put), histories(), recorder)
+        lineup = Lineup(ranker, histories(), (Shadow("2", "hand-made", aside(), recorder.put),))
+        assert lineup.shadows[0].settled(60)
+        engine = Engine("video-feed", lineup, recorder)
+        return Surfaces({"video-feed": engine}, recorder.feedback)
 
-    return build_app(open_engine)
+    return build_app(open_surfaces)
 
 
 def test_every_request_is_answered_recorded_and_shadowed(known_users: Home, app: Starlette, database: Database) -> None:
@@ -85,7 +92,7 @@ def test_every_request_is_answered_recorded_and_shadowed(known_users: Home, app:
         result = replay(known_users, url, requests=200, k=3)
     assert (result.sent, result.ok) == (200, 200)
     assert 0 < result.p50_ms <= result.p99_ms
-    assert result.status["records"] == {"written": 400, "lost": 0, "pending": 0}
+    assert result.status["records"] == {"written": 400, "lost": 0, "pending": 0, "gaps_before": []}
     assert result.status["shadow"]["answered"] == 200
     found = compare(database, "video-feed", "1", "2")
     assert (found.requests, found.overlap) == (200, 1.0)
@@ -124,7 +131,7 @@ def test_a_service_that_dies_in_the_middle(known_users: Home) -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
-        body = b'{"champion": {}}'
+        body = b'{"surfaces": {"video-feed": {}}}'
         head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body)
 
         def answer_once() -> None:
@@ -143,7 +150,8 @@ def test_a_service_that_dies_in_the_middle(known_users: Home) -> None:
 
 def test_queues_that_never_empty(known_users: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     async def status(_: object) -> JSONResponse:
-        return JSONResponse({"champion": {}, "shadow": {"pending": 3}, "records": {"pending": 4}})
+        one = {"shadows": [{"pending": 1}, {"pending": 2}], "records": {"pending": 4}}
+        return JSONResponse({"surfaces": {"video-feed": one}})
 
     async def recommend(_: object) -> JSONResponse:
         return JSONResponse({})
