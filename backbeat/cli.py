@@ -18,9 +18,17 @@ from contracts.files import storage_full_in
 from contracts.process import prepare_process
 from contracts.revision import library_versions
 from feature_repo.commands import features, ingest
-from registry.commands import models
+from registry.commands import models, trace
+from registry.commands.ui import ui
+from registry.commands.users import users
 from serving.commands import serve, shadow
-from training.commands import experiment, train
+from serving.experiment_commands import ab
+from serving.log_commands import logs
+from serving.package_command import package
+from serving.replay_command import replay
+from serving.traffic.commands import simulate
+from serving.video_commands import videos
+from training.commands import experiment, train, tune
 from validation.commands import validate
 
 __all__ = ["app", "invoke", "main"]
@@ -44,10 +52,20 @@ app.add_typer(ingest, name="ingest")
 app.add_typer(features, name="features")
 app.add_typer(validate, name="validate")
 app.command()(train)
+app.command()(tune)
 app.command()(experiment)
 app.add_typer(models, name="models")
+app.command()(trace)
+app.command()(ui)
+app.add_typer(users, name="users")
 app.command()(serve)
+app.command()(package)
+app.command()(replay)
 app.add_typer(shadow, name="shadow")
+app.add_typer(ab, name="ab")
+app.add_typer(logs, name="logs")
+app.add_typer(videos, name="videos")
+app.add_typer(simulate, name="simulate")
 app.command()(doctor)
 
 

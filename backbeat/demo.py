@@ -19,7 +19,7 @@ from contracts.home import Home
 from contracts.reports import require_passed
 from contracts.settings import Settings
 from contracts.surfaces import PRIMARY_METRICS, VIDEO_FEED
-from registry.promotion import audit_log
+from registry.audit import audit_log
 from registry.store import ModelStore, ModelVersion
 
 __all__ = ["MODELS", "Road", "walk"]
