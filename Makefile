@@ -4,10 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Installed first and alone: a host that offers a CPU build of it keeps that build.
 TORCH := torch==2.13.0
+# Databases that are made and thrown away by the thousand wait for a disk, but not for memory.
+MEMORY := $(shell test -w /dev/shm && echo /dev/shm || echo $${TMPDIR:-/tmp})
+# One more than processors, since tests of services wait for their processes.
+WORKERS := $(shell n=$$(getconf _NPROCESSORS_ONLN); test $$n -lt 4 && echo $$((n + 1)) || echo 4)
 ROOMS := contracts feature_repo validation training registry serving backbeat
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format docs bench experiment lock clean
+.PHONY: help install chromium demo test lint format docs bench experiment lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,11 +28,18 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(BIN)/pip install -qq --no-deps --no-build-isolation -e .
 	@touch $@
 
+chromium: ## Install Debian's Chromium for tests/browser where it is missing
+	@command -v chromium >/dev/null || { \
+		SUDO=$$(test $$(id -u) = 0 || echo sudo); \
+		$$SUDO apt-get update -qq && \
+		$$SUDO env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; }
+
 demo: install ## Data set to served champion; DATA=path/to/mmssl/folder, ARGS="--json"
 	@$(BIN)/backbeat demo $(if $(DATA),--data $(DATA)) $(ARGS)
 
 test: install ## Run the tests, a file per worker; ARGS="-k name" narrows
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+	@scratch=$$(mktemp -d -p $(MEMORY)) && trap "rm -rf $$scratch" EXIT && \
+		OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --basetemp=$$scratch/tests $(ARGS)
 
 lint: install ## Format check, lint, types
 	@$(BIN)/ruff format --check .
@@ -48,10 +59,8 @@ bench: install ## Run every benchmark; of the faults that the suites should find
 		few=; test $$file = benchmarks/quality.py && few="--trials 14"; \
 		$(BIN)/python $$file --json $$few || exit 1; done
 
-experiment: install ## Run an experiment, e.g. NAME=lightgcn-tiktok DATA=../shared/data/tiktok
-	@$(BIN)/backbeat ingest mmssl $(DATA)
-	@$(BIN)/backbeat features apply
-	@$(BIN)/backbeat validate run
+experiment: install ## Run a paper's table, e.g. NAME=m3csr-table2 INGEST="mmssl ../shared/data/tiktok" ARGS="--seeds 0"
+	@$(if $(INGEST),$(BIN)/backbeat ingest $(INGEST) && $(BIN)/backbeat features apply && $(BIN)/backbeat validate run)
 	@$(BIN)/backbeat experiment $(NAME) $(ARGS)
 
 lock: ## Resolve pyproject.toml afresh into requirements.lock

@@ -13,14 +13,16 @@ import pyarrow.parquet as pq
 
 from contracts.current import current_snapshot_id
 from contracts.snapshot import table_path
-from docs.workshop import Case, Outcome, Workshop
+from docs.error_cases_registry import REGISTRY_CASES
+from docs.error_cases_serving import SERVING_CASES
+from docs.workshop import Case, Outcome, Workshop, typed
 
 __all__ = ["CASES"]
 
 
 def _ingest(workshop: Workshop, folder: Path) -> tuple[str, Outcome]:
-    typed = ("ingest", "mmssl", folder.name)
-    return shlex.join(("backbeat", *typed)), workshop.command(*typed)
+    words = ("ingest", "mmssl", folder.name)
+    return shlex.join(("backbeat", *words)), workshop.command(*words)
 
 
 def _missing(workshop: Workshop) -> tuple[str, Outcome]:
@@ -77,51 +79,44 @@ def _negative(workshop: Workshop) -> tuple[str, Outcome]:
     return _ingest(workshop, folder)
 
 
-def _typed(*arguments: str) -> Callable[[Workshop], tuple[str, Outcome]]:
-    def run(workshop: Workshop) -> tuple[str, Outcome]:
-        return shlex.join(("backbeat", *arguments)), workshop.command(*arguments)
-
-    return run
-
-
 def _newer_home(workshop: Workshop) -> tuple[str, Outcome]:
     newer = workshop.root / "newer"
     newer.mkdir()
     (newer / "home.json").write_text('{"format": 99, "backbeat": "9.0.0"}')
-    typed = ("models", "list", "--home", "newer")
-    return shlex.join(("backbeat", *typed)), workshop.command(*typed)
+    words = ("models", "list", "--home", "newer")
+    return shlex.join(("backbeat", *words)), workshop.command(*words)
 
 
 def _two_writers(workshop: Workshop) -> tuple[str, Outcome]:
-    typed = ("validate", "run", "--force")
+    words = ("validate", "run", "--force")
     with workshop.writer():
-        return shlex.join(("backbeat", *typed)), workshop.command(*typed)
+        return shlex.join(("backbeat", *words)), workshop.command(*words)
 
 
 def _ctrl_c_training(workshop: Workshop) -> tuple[str, Outcome]:
-    typed = ("train", "mf", "--set", "max_epochs=1000000", "--set", "patience=1000000")
-    outcome = workshop.interrupted(r"train mf [1-9]", *typed)
+    words = ("train", "mf", "--set", "max_epochs=1000000", "--set", "patience=1000000")
+    outcome = workshop.interrupted(r"train mf [1-9]", *words)
     if (after := workshop.command("train", "popularity")).exit_code != 0:
         raise RuntimeError(f"the next run failed: {after.message}")
-    return shlex.join(("backbeat", *typed)) + "   # and Ctrl-C", outcome
+    return shlex.join(("backbeat", *words)) + "   # and Ctrl-C", outcome
 
 
 def _ctrl_c_materialization(workshop: Workshop) -> tuple[str, Outcome]:
-    typed = ("features", "materialize", "--force")
-    outcome = workshop.interrupted(r"materializing feature views 0", *typed)
+    words = ("features", "materialize", "--force")
+    outcome = workshop.interrupted(r"materializing feature views 0", *words)
     if (after := workshop.command("features", "materialize")).exit_code != 0:
         raise RuntimeError(f"the next run failed: {after.message}")
-    return shlex.join(("backbeat", *typed)) + "   # and Ctrl-C", outcome
+    return shlex.join(("backbeat", *words)) + "   # and Ctrl-C", outcome
 
 
 def _full_disk(workshop: Workshop) -> tuple[str, Outcome]:
     # A file system of 16 KiB stands where packages are written; only this command's own mount namespace sees it.
     mount = f'mount -t tmpfs -o size=16k tmpfs {shlex.quote(str(workshop.home.artifacts))} && exec "$@"'
-    typed = ("train", "mf", "--seed", "9")
-    outcome = workshop.command(*typed, before=("unshare", "-rm", "sh", "-c", mount, "sh"))
-    if (after := workshop.command(*typed)).exit_code != 0:
+    words = ("train", "mf", "--seed", "9")
+    outcome = workshop.command(*words, before=("unshare", "-rm", "sh", "-c", mount, "sh"))
+    if (after := workshop.command(*words)).exit_code != 0:
         raise RuntimeError(f"the next run failed: {after.message}")
-    return shlex.join(("backbeat", *typed)) + "   # on a full disk", outcome
+    return shlex.join(("backbeat", *words)) + "   # on a full disk", outcome
 
 
 def _own_tables(workshop: Workshop) -> tuple[str, Outcome]:
@@ -140,13 +135,20 @@ def _pushed(workshop: Workshop) -> tuple[str, Outcome]:
     (workshop.root / "events.csv").write_text(
         "user_id,video_id,kind,weight,event_time\nu1,v1,view,1,2026-01-02T00:00:00\nu1,v2,stare,1,2026-01-02T01:00:00Z\n"
     )
-    typed = ("features", "push", "interactions", "events.csv")
-    return shlex.join(("backbeat", *typed)), workshop.command(*typed)
+    words = ("features", "push", "interactions", "events.csv")
+    return shlex.join(("backbeat", *words)), workshop.command(*words)
+
+
+def _damaged_results(workshop: Workshop) -> tuple[str, Outcome]:
+    pages = workshop.root / "pages"
+    pages.mkdir()
+    (pages / "results.json").write_text('{"m3csr-table2": {')
+    return typed("experiment", "m3csr-table2", "--docs", "pages")(workshop)
 
 
 def _damaged_table(workshop: Workshop) -> tuple[str, Outcome]:
     with workshop.replaced("embedding_visual", lambda whole: whole[: len(whole) // 2]):
-        return _typed("validate", "run", "--force")(workshop)
+        return typed("validate", "run", "--force")(workshop)
 
 
 def _other_rows(workshop: Workshop) -> tuple[str, Outcome]:
@@ -156,20 +158,20 @@ def _other_rows(workshop: Workshop) -> tuple[str, Outcome]:
         return rows.getvalue()
 
     with workshop.replaced("embedding_visual", without_the_first):
-        return _typed("validate", "run", "--force")(workshop)
+        return typed("validate", "run", "--force")(workshop)
 
 
 def _rewritten_since(workshop: Workshop) -> tuple[str, Outcome]:
     with workshop.replaced("users", lambda whole: whole):
-        return _typed("train", "popularity")(workshop)
+        return typed("train", "popularity")(workshop)
 
 
 def _changed_while_judged(workshop: Workshop) -> tuple[str, Outcome]:
     path = table_path(workshop.home, str(current_snapshot_id(workshop.home)), "users")
-    typed = ("validate", "run", "--force")
+    words = ("validate", "run", "--force")
     with workshop.replaced("users", lambda whole: whole):
-        outcome = workshop.disturbed(r"judging snapshot \w+ 0", lambda: os.utime(path), *typed)
-    return shlex.join(("backbeat", *typed)) + "   # and another process writes users.parquet", outcome
+        outcome = workshop.disturbed(r"judging snapshot \w+ 0", lambda: os.utime(path), *words)
+    return shlex.join(("backbeat", *words)) + "   # and another process writes users.parquet", outcome
 
 
 def _beyond_quarantine(workshop: Workshop) -> tuple[str, Outcome]:
@@ -177,11 +179,11 @@ def _beyond_quarantine(workshop: Workshop) -> tuple[str, Outcome]:
     folder = workshop.bad_copy("few")
     for name in ("trn", "val", "tst"):
         workshop.write_matrix(folder / f"{name}Mat.pkl", np.arange(6), np.arange(6) + ("trn", "val", "tst").index(name))
-    for typed in (("ingest", "mmssl", folder.name), ("validate", "run", "--quarantine")):
-        outcome = workshop.command(*typed)
+    for words in (("ingest", "mmssl", folder.name), ("validate", "run", "--quarantine")):
+        outcome = workshop.command(*words)
     if (after := workshop.command("ingest", "mmssl", "good")).exit_code != 0:
         raise RuntimeError(f"the next run failed: {after.message}")
-    return shlex.join(("backbeat", *typed)), outcome
+    return shlex.join(("backbeat", *words)), outcome
 
 
 def _another_encoder(workshop: Workshop) -> tuple[str, Outcome]:
@@ -191,7 +193,7 @@ def _another_encoder(workshop: Workshop) -> tuple[str, Outcome]:
         return whole.replace(b'"revision": "', b'"revision": "other-')
 
     with workshop.replaced("snapshot", claimed, suffix=".json"):
-        return _typed("train", "popularity")(workshop)
+        return typed("train", "popularity")(workshop)
 
 
 def _declined(workshop: Workshop) -> tuple[str, Outcome]:
@@ -199,11 +201,11 @@ def _declined(workshop: Workshop) -> tuple[str, Outcome]:
     folder = Path(shutil.copytree(workshop.good, workshop.root / "second" / workshop.good.name))
     np.save(folder / "image_feat.npy", np.load(folder / "image_feat.npy")[::-1])
     workshop.command("ingest", "mmssl", str(folder))
-    typed = ("validate", "run", "--baseline", "none")
-    outcome = workshop.command(*typed)
+    words = ("validate", "run", "--baseline", "none")
+    outcome = workshop.command(*words)
     if (after := workshop.command("ingest", "mmssl", "good")).exit_code != 0:
         raise RuntimeError(f"the next run failed: {after.message}")
-    return shlex.join(("backbeat", *typed)), outcome
+    return shlex.join(("backbeat", *words)), outcome
 
 
 CASES = (
@@ -218,13 +220,13 @@ CASES = (
         "A team's own tables with a naive timestamp, an unknown id, an unknown kind and a negative weight", _own_tables
     ),
     Case("Pushed rows with a naive timestamp and an unknown kind", _pushed),
-    Case("An unknown simulator preset", _typed("ingest", "simulate", "--preset", "amea")),
-    Case("An unknown encoder", _typed("features", "encode", "resnet51")),
-    Case("Encoding images of a snapshot without media", _typed("features", "encode", "handcrafted-image")),
-    Case("Materializing an unknown view", _typed("features", "materialize", "--view", "user_histori")),
-    Case("A cap on memory that no chunk fits", _typed("features", "materialize", "--memory", "1MB"), keeps_home=False),
-    Case("An instant without a zone", _typed("features", "materialize", "--until", "2026-01-01T00:00:00")),
-    Case("An unknown job", _typed("features", "jobs", "nosuchjob")),
+    Case("An unknown simulator preset", typed("ingest", "simulate", "--preset", "amea")),
+    Case("An unknown encoder", typed("features", "encode", "resnet51")),
+    Case("Encoding images of a snapshot without media", typed("features", "encode", "handcrafted-image")),
+    Case("Materializing an unknown view", typed("features", "materialize", "--view", "user_histori")),
+    Case("A cap on memory that no chunk fits", typed("features", "materialize", "--memory", "1MB"), keeps_home=False),
+    Case("An instant without a zone", typed("features", "materialize", "--until", "2026-01-01T00:00:00")),
+    Case("An unknown job", typed("features", "jobs", "nosuchjob")),
     Case("A table of the snapshot that is damaged", _damaged_table),
     Case("A table whose rows are not those that were ingested", _other_rows),
     Case("A table that was written again since it was judged", _rewritten_since, exit_code=3),
@@ -237,15 +239,45 @@ CASES = (
     ),
     Case("A manifest that somebody has changed", _another_encoder),
     Case("Passing without the comparison that is due", _declined, keeps_home=False, exit_code=3),
-    Case("A baseline that there is not", _typed("validate", "run", "--baseline", "nosuchsnapshot")),
-    Case("Comparing with a snapshot that there is not", _typed("validate", "drift", "--against", "nosuchsnapshot")),
-    Case("An unknown validation report", _typed("validate", "report", "nosuchreport")),
-    Case("Accepting an unknown report", _typed("validate", "override", "nosuchreport", "--reason", "looked at it all")),
-    Case("Accepting a report without a reason", _typed("validate", "override", "nosuchreport", "--reason", "fine")),
-    Case("An unknown model", _typed("train", "lightgnc")),
-    Case("An unknown option", _typed("train", "mf", "--sed", "3")),
-    Case("An unknown model setting", _typed("train", "mf", "--set", "learning_rat=0.1")),
-    Case("An unknown command", _typed("modles", "list")),
+    Case("A baseline that there is not", typed("validate", "run", "--baseline", "nosuchsnapshot")),
+    Case("Comparing with a snapshot that there is not", typed("validate", "drift", "--against", "nosuchsnapshot")),
+    Case("An unknown validation report", typed("validate", "report", "nosuchreport")),
+    Case("Accepting an unknown report", typed("validate", "override", "nosuchreport", "--reason", "looked at it all")),
+    Case("Accepting a report without a reason", typed("validate", "override", "nosuchreport", "--reason", "fine")),
+    Case("An unknown model", typed("train", "lightgnc")),
+    Case("An unknown option", typed("train", "mf", "--sed", "3")),
+    Case("An unknown model setting", typed("train", "mf", "--set", "learning_rat=0.1")),
+    Case("Seeds that are no numbers", typed("experiment", "m3csr-table2", "--seeds", "0,one")),
+    Case("The number of epochs twice", typed("train", "mf", "--epochs", "3", "--set", "max_epochs=5")),
+    Case("A model setting without a value", typed("train", "mf", "--set", "dimension")),
+    Case("An impossible model setting", typed("train", "mf", "--set", "dimension=0")),
+    Case("An unknown feature service", typed("train", "mf", "--service", "m3scr_v1")),
+    # The first command that looks for a version makes MLflow's database.
+    Case("A model whose features the snapshot lacks", typed("train", "dl-bgm"), keeps_home=False),
+    Case("A surface of which the snapshot has no events", typed("train", "mf", "--service", "amae_v1")),
+    Case("A view of IRIS that the features lack", typed("train", "iris", "--set", "views=textual"), keeps_home=False),
+    Case(
+        "A training that diverges",
+        typed("train", "mf", "--set", "learning_rate=1e30", "--set", "max_epochs=1"),
+        keeps_home=False,
+        exit_code=5,
+    ),
+    Case(
+        "A model that does not fit into memory",
+        typed("train", "mf", "--set", "dimension=99999999999"),
+        keeps_home=False,
+    ),
+    Case("An unknown table", typed("experiment", "m3csr-tabel2")),
+    Case("A row that the table does not have", typed("experiment", "m3csr-table2", "--rows", "LightGCM")),
+    Case("A seed twice", typed("experiment", "m3csr-table2", "--seeds", "0,1,0")),
+    Case("A table on other data", typed("experiment", "m3csr-table2")),
+    Case("Results that are damaged", _damaged_results),
+    Case("A search range that is impossible", typed("tune", "mf", "--space", "learning_rate=1e-2..1e-4")),
+    Case("Searching an option that is fixed", typed("tune", "mf", "--space", "dimension=8,16", "--set", "dimension=8")),
+    Case("Tuning a model without options to search", typed("tune", "popularity")),
+    *REGISTRY_CASES,
+    *SERVING_CASES,
+    Case("An unknown command", typed("modles", "list")),
     Case("A home written by a newer version", _newer_home),
     Case("Two commands that would write the same home at once", _two_writers),
     Case("Ctrl-C in the middle of training", _ctrl_c_training, keeps_home=False, exit_code=130),

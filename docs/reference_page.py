@@ -17,9 +17,11 @@ from contracts import errors
 from contracts.clock import utc_now
 from contracts.home import Home
 from contracts.settings import PREFIX, Settings
+from contracts.surfaces import PRIMARY_METRICS, VIDEO_FEED
 from feature_repo.offline import write_snapshot
 from feature_repo.simulator import simulate
-from registry.gates import GATES, GATES_OF, Evidence, PackageFacts
+from registry.policy import load_policy
+from registry.thresholds import GATE_NAMES, MOVES
 from serving.openapi import openapi_document
 from training.models import MODELS
 from validation.judge import judge, rules_of
@@ -73,13 +75,17 @@ def _exit_codes() -> Iterator[tuple[str, str, str, str]]:
 
 
 def _gates() -> Iterator[tuple[str, str, str]]:
-    nothing = Evidence(
-        surface="video-feed", version="", model="", package=PackageFacts(present=False, files=0, fault=""),
-        snapshot="", report=None, metric=None, protocol="", champion=None,
-    )  # fmt: skip
-    for name, gate in GATES.items():
-        moves = ", ".join(move for move, gates in GATES_OF.items() if name in gates)
-        yield f"`{name}`", moves, gate(nothing).rule
+    """By the policy of the video feed as it is shipped."""
+    nowhere = Path("/nowhere")
+    local, production = (
+        load_policy(Settings(home=nowhere, profile=profile), Home(nowhere)).of(VIDEO_FEED)
+        for profile in ("local", "production")
+    )
+    rules = production.rules(PRIMARY_METRICS[VIDEO_FEED]) | {"approval": [production.move("champion").rule]}
+    for name in GATE_NAMES:
+        asked = [move for move in MOVES if name in local.move(move).gates]
+        more = [move for move in MOVES if name in production.move(move).gates and move not in asked]
+        yield f"`{name}`", ", ".join([*asked, *(f"{move} (production)" for move in more)]), "; ".join(rules[name])
 
 
 def _rules() -> Iterator[tuple[str, str, str]]:

@@ -4,6 +4,7 @@ import hashlib
 import os
 import pickle
 import re
+import shlex
 import shutil
 import signal
 import sqlite3
@@ -22,7 +23,7 @@ from contracts.current import current_snapshot_id
 from contracts.home import Home
 from contracts.snapshot import table_path
 
-__all__ = ["Case", "Outcome", "Workshop"]
+__all__ = ["Case", "Outcome", "Workshop", "typed"]
 
 
 @dataclass(frozen=True)
@@ -175,3 +176,12 @@ class Workshop:
         """Another command that is writing the home right now."""
         with self.home.writing("backbeat train lightgcn"):
             yield
+
+
+def typed(*arguments: str) -> Callable[[Workshop], tuple[str, Outcome]]:
+    """Run of a case whose input is the command line itself."""
+
+    def run(workshop: Workshop) -> tuple[str, Outcome]:
+        return shlex.join(("backbeat", *arguments)), workshop.command(*arguments)
+
+    return run
