@@ -74,6 +74,9 @@ class Settings(BaseSettings):
     shadow_sample: float = Field(default=1, ge=0, le=1)
     """Share of the served requests that shadows answer too, drawn by the response's id."""
 
+    shadow_yields: bool = True
+    """Whether shadows give way to every other process; on a machine without an idle moment they then answer nothing."""
+
     log_features_sample: float = Field(default=0.01, ge=0, le=1)
     """Share of the served requests whose features are kept, for replay and to find skew; drawn by the response's id."""
 

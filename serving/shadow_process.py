@@ -7,8 +7,9 @@ Read are queries, ``{"id", "offered_at", "deadline_s", "reading_ms", "query"}``,
 once, or ``{"fault"}``; then for each query in its turn what became of it: ``{"id", "items", "latency_ms", "error"}``,
 or ``{"id", "late"}``.
 
-It has the lowest priority there is, so that whatever it does, the champion's process is given the processor at once. A
-latency is therefore processor time: the time on the clock would say how busy the champion was.
+It has the lowest priority there is, so that whatever it does, the champion's process is given the processor at once,
+unless ``BACKBEAT_SHADOW_YIELDS`` is false. A latency is therefore processor time: the time on the clock would say how
+busy the champion was.
 """
 
 import json
@@ -25,6 +26,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from contracts.errors import BackbeatError, BadInput
 from contracts.process import prepare_process
+from contracts.settings import load_settings
 from serving.lifeline import end_with_parent
 
 if TYPE_CHECKING:
@@ -167,7 +169,8 @@ def _say(sink: IO[bytes], document: dict[str, Any]) -> None:
 def main() -> None:
     """Load the version of the command line and answer what comes on standard input."""
     directory, version, parent = sys.argv[1:]
-    yield_to_others()
+    if load_settings().shadow_yields:
+        yield_to_others()
     end_with_parent(int(parent))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends it in good order
     # Whatever a library prints must not stand between the answers.
@@ -186,7 +189,6 @@ def main() -> None:
 
 def _admit(ranker: "Ranker", snapshot_id: str) -> None:
     from contracts.home import Home
-    from contracts.settings import load_settings
     from serving.admission import admit_of
 
     admit_of(Home.open(load_settings()), snapshot_id, ranker)
@@ -195,7 +197,6 @@ def _admit(ranker: "Ranker", snapshot_id: str) -> None:
 def _load(directory: Path, version: str) -> "Ranker":
     prepare_process(1)
     from contracts.home import Home
-    from contracts.settings import load_settings
     from serving.proving import known_users, proven_ranker
     from serving.recommend import Query
 

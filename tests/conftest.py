@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 prepare_process()
 
+# The workers of a test run leave no idle moment in which a shadow that gives way could load.
+OF_TESTS = {"BACKBEAT_SHADOW_YIELDS": "false"}
+os.environ.update(OF_TESTS)
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
@@ -32,7 +36,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 def _no_foreign_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """A developer's own BACKBEAT_ variables must not decide what a test sees."""
     for name in list(os.environ):
-        if name.startswith("BACKBEAT_") and name != "BACKBEAT_TEST_DATA":
+        if name.startswith("BACKBEAT_") and name not in {"BACKBEAT_TEST_DATA", *OF_TESTS}:
             monkeypatch.delenv(name)
 
 

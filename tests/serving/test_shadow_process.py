@@ -3,8 +3,11 @@
 import io
 import json
 import math
+import os
+import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +15,7 @@ import pytest
 
 from contracts.messages import RecommendedItem
 from serving.recommend import Query, Ranker
-from serving.shadow_process import answer_until_closed, one_at_a_time
+from serving.shadow_process import answer_until_closed, command_of_shadow, one_at_a_time
 
 ASKED = {"user_id": "u0", "history": ["v0"], "exclude": [], "k": 2}
 
@@ -75,3 +78,15 @@ def test_nonsense_is_an_error_of_the_shadow(ranker: Ranker, items: object, said:
     (answer,) = told(ranker, lambda _: items, task("a1"))
     assert said in answer["error"]
     assert answer["items"] == []
+
+
+@pytest.mark.parametrize(("yields", "policy", "niceness"), [("true", os.SCHED_IDLE, 19), ("false", os.SCHED_OTHER, 0)])
+def test_it_gives_way_unless_told_otherwise(tmp_path: Path, yields: str, policy: int, niceness: int) -> None:
+    *command, _ = command_of_shadow(tmp_path, "1")
+    environment = os.environ | {"BACKBEAT_SHADOW_YIELDS": yields}
+    # A parent that is gone ends it before it loads anything; what it had become can be read until it is waited for.
+    with subprocess.Popen([*command, "1"], stdout=subprocess.PIPE, env=environment) as process:
+        assert process.stdout is not None
+        assert process.stdout.read() == b""
+        assert os.sched_getscheduler(process.pid) == policy
+        assert os.getpriority(os.PRIO_PROCESS, process.pid) == os.nice(0) + niceness
