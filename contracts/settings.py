@@ -80,6 +80,9 @@ class Settings(BaseSettings):
     log_features_sample: float = Field(default=0.01, ge=0, le=1)
     """Share of the served requests whose features are kept, for replay and to find skew; drawn by the response's id."""
 
+    log_export_minutes: float = Field(default=60, ge=0, le=43_200)
+    """Minutes between exports of the records to Parquet by `backbeat serve`; 0 for only by `backbeat logs export`."""
+
     index: Literal["auto", "exact", "hnsw"] = "auto"
     """How candidates are found: exactly, or by a graph (HNSW); ``auto`` is exact on a GPU and for small catalogues."""
 

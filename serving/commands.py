@@ -33,20 +33,23 @@ def serve(
 ) -> None:
     """Serve the champion of each surface, with the shadows aside, until Ctrl-C.
 
-    Surfaces are those of BACKBEAT_SERVE_SURFACES, or all that have a champion.
+    Surfaces are those of BACKBEAT_SERVE_SURFACES, or all that have a champion. What is recorded is exported to Parquet
+    every BACKBEAT_LOG_EXPORT_MINUTES and at the end.
 
     Example: `backbeat serve --port 3000`, then
     `curl -d '{"user_id": "u1", "k": 5}' http://127.0.0.1:3000/recommend`
     """
     from contracts.console import emit, note
     from contracts.opening import open_home
+    from serving.exporting import RegularExport, export_apart
     from serving.replay import whole_status
     from serving.server import Server, announced
 
     settings, place = open_home(home)
     _require_champion(settings, place)  # say so before anything heavy starts
     server = Server(settings, place, host or settings.serve_host, port or settings.serve_port)
-    with server, announced(place, server.url):
+    export = RegularExport(lambda: export_apart(settings), settings.log_export_minutes, note)
+    with export, server, announced(place, server.url):
         status = whole_status(server.url)
         emit({"url": server.url, "log": str(server.log), **status}, as_json=as_json, text=_serving(server.url, status))
         note(f"log: {server.log}; stop with Ctrl-C")

@@ -71,54 +71,66 @@ def export(
         typer.Option(help="Fill every gap of the files from this instant on; without it go on where they end."),
     ] = None,
     lag: Annotated[
-        float, typer.Option(min=0, help="Seconds: what was recorded since then is left for the next time.")
-    ] = 60.0,
+        float | None,
+        typer.Option(
+            min=0,
+            help="Seconds: what was recorded since then is left for the next time "
+            "(default: 60 while a service is at work, else 0).",
+        ),
+    ] = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> dict[str, Any]:
     """Write what was recorded since the last time to Parquet files: `logs/parquet/TABLE/date=DAY/` of the home.
 
+    `backbeat serve` does so by itself, every BACKBEAT_LOG_EXPORT_MINUTES and when it stops.
+
     Example: `backbeat logs export`
     """
     from datetime import timedelta
 
-    from contracts.clock import parse_instant, utc_now
+    from contracts.clock import parse_instant
     from contracts.console import emit
     from contracts.database import Database
     from contracts.opening import open_home
-    from serving.log_export import export_logs
+    from serving.log_export import export_settled
     from serving.log_files import LogFiles
 
     start = None if since is None else parse_instant(since, "option --since")
+    age = None if lag is None else timedelta(seconds=lag)
     settings, place = open_home(home)
     with closing(Database(settings, place)) as database:
-        files, until = LogFiles(place.log_files), utc_now() - timedelta(seconds=lag)
-        document = {"directory": str(place.log_files), **export_logs(database, files, until, start).as_dict()}
+        exported = export_settled(database, LogFiles(place.log_files), age, start)
+    document = {"directory": str(place.log_files), **exported.as_dict()}
     counted = ", ".join(f"{count:,} {table.replace('_', ' ')}" for table, count in document["rows"].items())
-    younger = f"; what is younger than {lag:g} s is left for the next export" if lag else ""
-    text = f"{document['directory']}: {document['files']} new files; {counted}{younger}"
+    until = document["until"][:19].replace("T", " ")
+    text = f"{document['directory']}: {document['files']} new files; {counted}, recorded up to {until} UTC"
     emit(document, as_json=as_json, text=text)
     return document
 
 
 @logs.command()
 def gaps(home: HomeOption = None, as_json: JsonOption = False) -> dict[str, Any]:
-    """Show which served lists are not among the records: of services that were killed, or could not write.
+    """Show which served lists are not among the records, of services that were killed or could not write, and up to
+    when they are in Parquet files.
 
     Example: `backbeat logs gaps`
     """
     from contracts.console import emit
     from contracts.database import Database
     from contracts.opening import open_home
+    from serving.log_export import reach_of
+    from serving.log_files import LogFiles
     from serving.writers import gaps as known
     from serving.writers import settle_gaps
 
     settings, place = open_home(home)
     with closing(Database(settings, place)) as database:
         settle_gaps(database, place.logs)
-        found = known(database)
-    document = {"gaps": [gap.as_dict() for gap in found]}
-    emit(document, as_json=as_json, text="\n".join(gap.sentence() for gap in found) or "nothing is missing")
+        found, reach = known(database), reach_of(database, LogFiles(place.log_files))
+    document = {"gaps": [gap.as_dict() for gap in found], "parquet": reach.as_dict()}
+    missing = [gap.sentence() for gap in found] or ["nothing is missing"]
+    emit(document, as_json=as_json, text="\n".join([*missing, reach.sentence()]))
     return document
 
 

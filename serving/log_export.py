@@ -8,12 +8,19 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from contracts.clock import utc_now
 from contracts.database import Database
+from contracts.platform import ResponseRow
+from contracts.surfaces import SURFACES
 from serving.log_files import LOG_TABLES, LogFiles, LogTable, Segment
+from serving.writers import nobody_writes
 
-__all__ = ["Exported", "export_logs"]
+__all__ = ["Exported", "Reach", "export_logs", "export_settled", "reach_of"]
 
 _ROWS_AT_A_TIME = 20_000
+
+_LAG = timedelta(seconds=60)
+"""How old rows are that nobody is still about to write."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,57 @@ def export_logs(database: Database, files: LogFiles, until: datetime, since: dat
                     rows[name] += written
                     count += written > 0
     return Exported(until.isoformat(), count, rows)
+
+
+def export_settled(
+    database: Database, files: LogFiles, lag: timedelta | None = None, since: datetime | None = None
+) -> Exported:
+    """:func:`export_logs` of all that is old enough: no row of that age is still on its way to the database.
+
+    Args:
+        database: The platform's tables.
+        files: Where to.
+        lag: The age; if None a minute while a process writes, and nothing where none does.
+        since: As there.
+
+    Raises:
+        Conflict: Somebody else changes the files.
+        StorageFull: The disk ran out of space.
+    """
+    now = utc_now()  # before the look: who begins to write afterwards writes what is younger
+    if lag is None:
+        lag = timedelta() if nobody_writes(database) else _LAG
+    return export_logs(database, files, now - lag, since)
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How far the files have come."""
+
+    until: datetime | None
+    """Up to when they have the served lists; None where they have none."""
+    waiting: int
+    """Lists of the database that were served since."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The reach as one JSON document."""
+        return {"until": self.until and self.until.isoformat(), "waiting": self.waiting}
+
+    def sentence(self) -> str:
+        """The reach in words."""
+        has = "no lists yet" if self.until is None else f"lists up to {self.until:%Y-%m-%d %H:%M:%S} UTC"
+        return f"Parquet has {has}; {self.waiting:,} served since wait for the next export"
+
+
+def reach_of(database: Database, files: LogFiles) -> Reach:
+    """How far the files have come with the served lists."""
+    until = max((segment.until for segment in files.segments("responses")), default=None)
+    # The index of the times is one of each surface.
+    young = select(func.count()).where(ResponseRow.surface.in_(SURFACES))
+    if until is not None:
+        young = young.where(ResponseRow.at >= until)
+    with database.session() as session:
+        return Reach(until, session.scalar(young) or 0)
 
 
 def _start(session: Session, table: LogTable, segments: Sequence[Segment]) -> datetime | None:

@@ -168,7 +168,7 @@ class LogFiles:
         except Timeout:
             raise Conflict(
                 f"log files {self._directory}",
-                found="another command writing or deleting there",
+                found="another command or a service writing or deleting there",
                 expected="one at a time",
                 next_step="wait until it has ended, then run the same command again",
             ) from None

@@ -22,7 +22,7 @@ from contracts.liveness import Holder, is_alive, myself
 from contracts.log_rows import LogWriterRow
 from serving.handed_out import Handed, HandedOut
 
-__all__ = ["Gap", "Writer", "gaps", "settle_gaps"]
+__all__ = ["Gap", "Writer", "gaps", "nobody_writes", "settle_gaps"]
 
 _LOG = logging.getLogger("backbeat.serving")
 
@@ -173,6 +173,12 @@ def gaps(database: Database, since: datetime | None = None) -> list[Gap]:
         rows = rows.where(LogWriterRow.beat_at >= since)
     with database.session() as session:
         return [gap for row in session.scalars(rows) for gap in _gaps_of(row)]
+
+
+def nobody_writes(database: Database) -> bool:
+    """Whether no list is on its way to the database: each process has ended well, or it is known what it left out."""
+    with database.session() as session:
+        return session.scalar(select(LogWriterRow.id).where(LogWriterRow.ended_at.is_(None)).limit(1)) is None
 
 
 def _settle(row: LogWriterRow, handed: Handed | None) -> None:

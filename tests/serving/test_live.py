@@ -14,17 +14,21 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pyarrow.parquet as pq
 import pytest
+from sqlalchemy import select
 
 from backbeat.cli import invoke
 from contracts.database import Database
 from contracts.errors import NotFound, ServiceUnavailable
 from contracts.home import Home
+from contracts.platform import ResponseRow
 from contracts.settings import Settings, environment_of_child
 from feature_repo.online import OnlineFeatures
 from registry.lifecycle import Standing
 from registry.store import ModelStore
 from serving.comparison import compare
+from serving.log_files import LogFiles
 from serving.recommend import Query, Ranker
 from serving.replay import service_status
 from serving.server import Server, announced, free_port, running_server
@@ -75,6 +79,12 @@ def url(platform: Platform) -> Iterator[str]:
     assert not alive(supervisor)
     assert not alive(worker)
     assert running_server(platform.home) is None
+    with closing(Database(platform.settings, platform.home)) as database, database.session() as session:
+        recorded = set(session.scalars(select(ResponseRow.id)))
+    files = LogFiles(platform.home.log_files).segments("responses")
+    exported = [each for file in files for each in pq.read_table(file.path, partitioning=None)["id"].to_pylist()]
+    assert sorted(exported) == sorted(recorded)
+    assert len(exported) >= 60, "it was exported as it stopped"
 
 
 def children(pid: int) -> set[int]:

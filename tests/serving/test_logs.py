@@ -128,7 +128,7 @@ def test_a_file_that_is_partly_older_is_written_again_without_that_part(database
 
 def test_files_are_changed_by_one_at_a_time(database: Database, files: LogFiles, tmp_path: Path) -> None:
     hasty = LogFiles(tmp_path / "files", patience_s=0.01)
-    with files.locked(), pytest.raises(Conflict, match="another command writing or deleting there"):
+    with files.locked(), pytest.raises(Conflict, match="a service writing or deleting there"):
         prune(database, hasty, NOW)
 
 
@@ -152,7 +152,7 @@ def test_the_commands(home: Home, database: Database, capsys: pytest.CaptureFixt
     assert invoke(["logs", "prune", "--older-than", "30d", *where])["responses"] == 1
     assert invoke(["logs", "delete-user", "ann", *where])["feedback"] == 1
     assert left(database) == ([], [], [], [])
-    assert invoke(["logs", "gaps", *where]) == {"gaps": []}
+    assert invoke(["logs", "gaps", *where]) == {"gaps": [], "parquet": {"until": None, "waiting": 0}}
     said = capsys.readouterr().out
     assert "1 responses, 2 lists of shadows, 1 events and 1 sets of features deleted, 5 rows of Parquet files" in said
     assert "nothing is missing" in said
