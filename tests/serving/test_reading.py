@@ -74,3 +74,59 @@ def test_a_store_that_hangs_is_tried_again_while_a_thread_is_free(
     since = time.monotonic()
     assert reads.read(lambda: "no thread left", 5.0).fault == "late"
     assert time.monotonic() - since < 1
+
+
+class Store:
+    """Fails or works, at a time that is set; what is said of it meanwhile."""
+
+    def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
+        self.now = 1_000.0
+        self.reads = TimedReads(threads=1, clock=lambda: self.now)
+        self._caplog = caplog
+
+    def fail(self, number: int = 1) -> list[str]:
+        def call() -> None:
+            raise ConnectionError("refused")
+
+        for _ in range(number):
+            assert self.reads.read(call, 5.0).fault == "failed"
+        return self._said()
+
+    def work(self) -> list[str]:
+        assert self.reads.read(lambda: 7, 5.0).value == 7
+        return self._said()
+
+    def _said(self) -> list[str]:
+        said = [record.getMessage() for record in self._caplog.records]
+        self._caplog.clear()
+        return said
+
+
+@pytest.fixture
+def store(caplog: pytest.LogCaptureFixture) -> Iterator[Store]:
+    made = Store(caplog)
+    yield made
+    made.reads.close()
+
+
+def test_reads_that_fail_are_said_once_a_minute_and_their_end_once(store: Store) -> None:
+    assert store.work() == []
+    assert store.fail() == ["online features are missing, their reads fail: ConnectionError: refused"]
+    assert store.fail(20) == []
+    store.now += 59
+    assert store.fail() == []
+    store.now += 1
+    (again,) = store.fail()
+    assert (
+        again == "online features are missing, their reads fail, 22 since this was last said: ConnectionError: refused"
+    )
+    assert store.fail() == []
+    assert store.work() == ["online features are read again; 24 reads failed"]
+    assert store.work() == []
+
+
+def test_a_store_that_fails_now_and_then_does_not_fill_the_log_either(store: Store) -> None:
+    assert len([line for _ in range(20) for line in store.fail() + store.work()]) == 2
+    store.now += 61
+    assert "20 since this was last said" in store.fail()[0]
+    assert store.work() == ["online features are read again; 20 reads failed"]
