@@ -24,6 +24,7 @@ from serving.metrics import serving_metrics
 from serving.recommend import Ranker
 from serving.records import Recorder
 from serving.shadow import Shadow
+from tests.serving.waiting import until
 from training.packages import LoadedPackage
 
 
@@ -123,13 +124,6 @@ def setting(
     yield made
     made.follower.close()
     made.engine.close()
-
-
-def until(look: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + 60
-    while not look():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def metric(name: str, **labels: str) -> float:

@@ -2,7 +2,6 @@
 
 import sqlite3
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -18,6 +17,7 @@ from registry.lifecycle import Standing
 from registry.store import ModelStore
 from serving.replay import service_status
 from serving.server import Server, free_port
+from tests.serving.waiting import until
 
 SURFACE = "video-feed"
 
@@ -37,11 +37,7 @@ class Live:
 
     def until(self, look: Callable[[dict[str, Any]], Any], within_s: float = 90.0) -> Any:
         """What is looked for in the status, as soon as it is there."""
-        deadline = time.monotonic() + within_s
-        while not (found := look(service_status(self.url))):
-            assert time.monotonic() < deadline, service_status(self.url)
-            time.sleep(0.05)
-        return found
+        return until(look, within_s, of=lambda: service_status(self.url))
 
     def metric(self, line: str) -> float:
         """Value of a metric, by its name and labels as they are shown."""

@@ -2,15 +2,12 @@
 
 import os
 import signal
-import threading
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from sqlalchemy import select
 
@@ -36,10 +33,10 @@ from serving.replaying import Replayer, recorded_lists, replay_lists
 from serving.server import Server, free_port
 from serving.skew import measure_skew
 from serving.writers import gaps, settle_gaps
+from tests.serving.load import CLIENTS, Load, worker_of
+from tests.serving.waiting import until
 from training.train import train
 from validation.run import validate_snapshot
-
-CLIENTS = 4
 
 
 @dataclass(frozen=True)
@@ -310,66 +307,17 @@ def test_lists_of_music_are_replayed_and_what_their_requests_bring_is_compared(
     assert (states["missing"], states["different"]) == (1, 1)
 
 
-class Load:
-    """Clients that ask until they are told to stop, and remember what they got."""
-
-    def __init__(self, url: str, users: list[str]) -> None:
-        self.ids: list[str] = []
-        self._url = url
-        self._users = users
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._ask, args=(number,)) for number in range(CLIENTS)]
-
-    def __enter__(self) -> "Load":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _ask(self, number: int) -> None:
-        with httpx.Client(base_url=self._url, trust_env=False, timeout=10) as client:
-            while not self._stop.is_set():
-                try:
-                    answer = client.post("/recommend", json={"user_id": self._users[number], "k": 5})
-                except httpx.TransportError:
-                    time.sleep(0.05)
-                    continue
-                if answer.is_success:
-                    self.ids.append(answer.json()["response_id"])
-
-
-def worker_of(home: Home) -> int:
-    """The process that writes the records now."""
-    paths = list(home.logs.glob("writer.*.count"))
-    assert len(paths) == 1
-    for maps in Path("/proc").glob("[0-9]*/maps"):
-        try:
-            if paths[0].name in maps.read_text():
-                return int(maps.parent.name)
-        except OSError:
-            continue
-    raise AssertionError("nobody has mapped it")
-
-
 def written(database: Database, load: Load) -> set[str]:
     """Which lists that the clients received are among the records."""
     with database.session() as session:
         return set(session.scalars(select(ResponseRow.id).where(ResponseRow.id.in_(load.ids))))
 
 
-def status_of_next(server: Server) -> dict[str, Any]:
-    """What the worker says that the supervisor started in place of the one before."""
-    deadline = time.monotonic() + 120
-    while True:
-        try:
-            return service_status(server.url)
-        except ServiceUnavailable:
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
+def status_of_next(server: Server) -> dict[str, Any] | None:
+    """What the worker says that the supervisor started in place of the one before; None while there is none."""
+    with suppress(ServiceUnavailable):
+        return service_status(server.url)
+    return None
 
 
 def test_a_killed_worker_leaves_out_less_than_a_second_and_a_stopped_one_nothing(
@@ -385,7 +333,7 @@ def test_a_killed_worker_leaves_out_less_than_a_second_and_a_stopped_one_nothing
                 time.sleep(0.01)
             os.kill(worker, signal.SIGKILL)
         missing = len(set(load.ids) - written(database, load))
-        (said,) = status_of_next(server)["records"]["gaps_before"]
+        (said,) = until(lambda: status_of_next(server), 120)["records"]["gaps_before"]
         (gap,) = [each for each in gaps(database) if each.pid == worker]
         assert said == gap.as_dict()
         assert gap.cause == "killed"

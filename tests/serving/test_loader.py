@@ -2,11 +2,9 @@
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -27,6 +25,7 @@ from feature_repo.readers.mmssl import read_mmssl
 from registry.lifecycle import Standing
 from registry.store import ModelStore
 from serving.loader import open_surfaces
+from tests.serving.waiting import until
 from training.train import train
 
 SURFACE: Surface = "video-feed"
@@ -159,15 +158,6 @@ def test_a_running_engine_follows_the_aliases(trained: tuple[Settings, Home], he
         point(champion=first, shadow=second)
         surfaces.close()
     assert helpers() == set()
-
-
-def until(look: Callable[[], Any], within_s: float = 60.0) -> Any:
-    """What is looked for, as soon as it is there."""
-    deadline = time.monotonic() + within_s
-    while not (found := look()):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return found
 
 
 def test_a_champion_on_other_embeddings_than_are_served_does_not_start(

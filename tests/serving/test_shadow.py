@@ -15,6 +15,7 @@ from contracts.messages import Filters
 from contracts.platform import ShadowRow
 from serving.recommend import Query
 from serving.shadow import Shadow, ShadowTask
+from tests.serving.waiting import until
 
 QUERY = Query("u0", ("v0",), (), 2)
 
@@ -37,13 +38,6 @@ def script(text: str) -> list[str]:
 
 def task(response_id: str, age_s: float = 0.0) -> ShadowTask:
     return ShadowTask(response_id, QUERY, reading_ms=7.0, offered_at=time.monotonic() - age_s)
-
-
-def until(look: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + 60
-    while not look():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 class Recorded(list[ShadowRow]):

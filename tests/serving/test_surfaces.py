@@ -1,7 +1,6 @@
 """One service, three surfaces: real versions trained on a simulated platform, real requests, a post a moment ago."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
@@ -40,6 +39,8 @@ from serving.loader import open_surfaces
 from serving.recommend import Query, Ranker
 from serving.replay import service_status, whole_status
 from serving.server import Server, free_port
+from tests.serving.raw_events import moments_of, posted_since, videos_of
+from tests.serving.waiting import until
 from training.packages import load_package
 from training.train import train
 from validation.run import validate_snapshot
@@ -111,15 +112,6 @@ def ask(url: str, **fields: Any) -> dict[str, Any]:
 
 def ids(answer: dict[str, Any]) -> list[str]:
     return [item["item_id"] for item in answer["items"]]
-
-
-def until(look: Callable[[], Any], within_s: float = 60.0) -> Any:
-    """What is looked for, as soon as it is there."""
-    deadline = time.monotonic() + within_s
-    while not (found := look()):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return found
 
 
 def test_a_surface_is_taken_up_when_it_gets_its_first_champion(platform: Platform, url: str) -> None:
@@ -194,13 +186,17 @@ def test_the_served_batch_is_that_of_the_frame(platform: Platform, url: str, sur
     frame, manifest = platform.frame(ranker), ranker.package.manifest
     assert frame.validation_context is not None
     rows, users = frame.validation_context, frame.users.ids(frame.validation[:, 0])
-    moments = moments_of(platform, frame, surface)
+    moments = moments_of(platform.home, platform.snapshot, frame, surface)
     if surface == MUSIC:
-        quiet = [row for row, user in enumerate(users) if not posted_since(platform, user, moments[row])]
+        quiet = [
+            row
+            for row, user in enumerate(users)
+            if not posted_since(platform.home, platform.snapshot, user, moments[row])
+        ]
         videos: list[str | None] = [None] * len(users)
     else:
         quiet = list(range(len(users)))
-        videos = list(videos_of(platform, frame))
+        videos = list(videos_of(platform.home, platform.snapshot, frame))
     assert len(quiet) >= 3
     with closing(platform.features(ranker)) as features:
         reader = RequestContexts(features, lambda: views_of_manifest(manifest).values())
@@ -213,45 +209,6 @@ def test_the_served_batch_is_that_of_the_frame(platform: Platform, url: str, sur
             for name, table in frame.contexts.items():
                 np.testing.assert_allclose(batch.context[name].numpy()[0], table[rows[row]], rtol=1e-6, err_msg=name)
             assert any(batch.context[name].any() for name in batch.context)
-
-
-def moments_of(platform: Platform, frame: TrainingFrame, surface: str) -> list[Any]:
-    """When the validation events happened, found again in the raw table by who chose what."""
-    table, user = ("listens", "user_id") if surface == MUSIC else ("videos", "author_id")
-    raw = read_table(platform.home, platform.snapshot, table).to_pylist()
-    until_ = platform.snapshot.split
-    found = [
-        row
-        for row in sorted(raw, key=lambda row: max(row["event_time"], row["ingested_at"]))
-        if row.get("kind", "listen") == "listen" and row[user] is not None and row["music_id"] is not None
-    ]
-    inside = [
-        row
-        for row in found
-        if until_.train_until <= max(row["event_time"], row["ingested_at"]) < until_.validation_until
-    ]
-    pairs = [tuple(pair) for pair in frame.validation.tolist()]
-    keys = [(frame.users.rows([row[user]])[0], frame.items.rows([row["music_id"]])[0]) for row in inside]
-    moments, taken = [], set()
-    for pair in pairs:
-        place = next(n for n, key in enumerate(keys) if key == pair and n not in taken)
-        taken.add(place)
-        moments.append(inside[place]["event_time"])
-    return moments
-
-
-def videos_of(platform: Platform, frame: TrainingFrame) -> list[str]:
-    """The video of each validation event: there is one with that author at that moment."""
-    moments = moments_of(platform, frame, BACKGROUND_MUSIC)
-    raw = read_table(platform.home, platform.snapshot, "videos").to_pylist()
-    authors = frame.users.ids(frame.validation[:, 0])
-    by_event = {(row["author_id"], row["event_time"]): row["video_id"] for row in raw}
-    return [by_event[author, moment] for author, moment in zip(authors, moments, strict=True)]
-
-
-def posted_since(platform: Platform, user: str, moment: Any) -> bool:
-    posts = read_table(platform.home, platform.snapshot, "posts", ["user_id", "ingested_at"]).to_pylist()
-    return any(post["user_id"] == user and post["ingested_at"] >= moment for post in posts)
 
 
 def test_a_post_of_a_moment_ago_counts(platform: Platform, url: str) -> None:

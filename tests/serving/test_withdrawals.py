@@ -1,6 +1,5 @@
 """What is withdrawn leaves the lists of a running engine within a look, and comes back as quickly."""
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
@@ -22,6 +21,7 @@ from serving.recommend import Ranker
 from serving.records import Recorder
 from serving.shadow import Shadow
 from serving.withdrawals import WithdrawnItems
+from tests.serving.waiting import until
 from training.packages import LoadedPackage
 
 
@@ -33,13 +33,6 @@ def engine(database: Database, ranker: Ranker, histories: Callable[..., Any]) ->
 
 def best(engine: Engine) -> str:
     return engine.answer(RecommendRequest(user_id="u0", k=1)).response.items[0].item_id
-
-
-def until(look: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + 60
-    while not look():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def test_a_running_engine_follows(engine: Engine, database: Database) -> None:

@@ -10,21 +10,19 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from mlflow.entities import Run
-from mlflow.tracking import MlflowClient
 
-from contracts.addresses import mlflow_tracking_url
 from contracts.errors import BadInput, NotFound, StorageFull, TrainingDiverged, ValidationFailed
 from contracts.home import Home
 from contracts.manifest import IndexInfo, verify
 from contracts.protocol import ProtocolFingerprint
 from contracts.settings import Settings, load_settings
-from contracts.surfaces import EXPERIMENT, OTHER_STUDY, OWN_STUDY, Tag
+from contracts.surfaces import OTHER_STUDY, OWN_STUDY, Tag
 from contracts.user_figures import USER_FIGURES, UserFigures
 from contracts.vocabulary import Vocabulary
 from feature_repo.apply import apply_features
 from feature_repo.offline import current_snapshot, write_snapshot
 from feature_repo.readers.mmssl import read_mmssl
+from tests.training.tracked import client, fingerprint_of, only_run, versions, without_time
 from training import indexes, serving_cost
 from training.golden import check_golden
 from training.models.mf import MfConfig
@@ -63,11 +61,6 @@ def ready(prepared: tuple[Path, str], settings: Settings, home: Home) -> str:
     return prepared[1]
 
 
-def client(settings: Settings, home: Home) -> MlflowClient:
-    url = mlflow_tracking_url(settings, home)
-    return MlflowClient(tracking_uri=url, registry_uri=url)
-
-
 def test_a_large_catalogue_is_packed_with_the_graph_that_was_measured(
     ready: str, settings: Settings, home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -93,21 +86,6 @@ def test_a_graph_that_finds_too_little_is_not_packed(
     package = load_package(Path(version.source.removeprefix("file://")))
     assert package.manifest.index == IndexInfo(kind="exact", recall=1.0)
     assert package.index is None
-
-
-def only_run(settings: Settings, home: Home) -> Run:
-    mlflow = client(settings, home)
-    (run,) = mlflow.search_runs([mlflow.get_experiment_by_name(EXPERIMENT).experiment_id])
-    return run
-
-
-def fingerprint_of(settings: Settings, home: Home, trained: TrainedVersion) -> ProtocolFingerprint:
-    version = client(settings, home).get_model_version(trained.surface, trained.version)
-    return verify(Path(version.source.removeprefix("file://"))).protocol
-
-
-def versions(settings: Settings, home: Home) -> list[object]:
-    return list(client(settings, home).search_model_versions("name='video-feed'"))
 
 
 @pytest.mark.parametrize("model", ["mf", "m3csr"])
@@ -346,10 +324,6 @@ def test_a_training_on_a_cluster_is_the_same(ready: str, settings: Settings, hom
     elsewhere = Home(home.root.with_name("elsewhere"))
     with pytest.raises(NotFound, match="elsewhere on a node of the cluster: found nothing there; expected the home of"):
         train_on_ray(settings, elsewhere, "mf", SMALL)
-
-
-def without_time(metrics: dict[str, float]) -> dict[str, float]:
-    return {name: value for name, value in metrics.items() if name != "train_seconds" and "latency" not in name}
 
 
 def test_a_run_holds_what_it_was_made_of(ready: str, settings: Settings, home: Home, tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """A small home with a champion, and services on copies of it in processes of their own."""
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from contracts.settings import Settings
 from registry.lifecycle import Standing
 from registry.store import ModelStore
 from serving.server import Server, free_port
+from tests.serving.waiting import until
 
 SURFACE = "video-feed"
 
@@ -108,11 +108,7 @@ class Served:
 
     def until(self, look: Callable[[], Any], within_s: float = 60.0) -> Any:
         """What is looked for, as soon as it is there."""
-        deadline = time.monotonic() + within_s
-        while not (found := look()):
-            assert time.monotonic() < deadline, self.log.read_text()[-2000:]
-            time.sleep(0.1)
-        return found
+        return until(look, within_s, told=lambda: self.log.read_text()[-2000:])
 
 
 @pytest.fixture(scope="session")

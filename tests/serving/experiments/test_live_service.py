@@ -1,7 +1,6 @@
 """A running service takes up an experiment, splits its users, and its users' clicks give a verdict."""
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -20,6 +19,7 @@ from registry.store import ModelStore
 from serving.analysis.assignment import Assignment
 from serving.replay import service_status
 from serving.server import Server, free_port
+from tests.serving.waiting import until
 
 SURFACE = "video-feed"
 
@@ -42,13 +42,9 @@ class Live:
         """A command line, without its output."""
         return invoke(["ab", *words, "--home", str(self.home.root), "--json"])
 
-    def until(self, look: Callable[[dict[str, Any]], bool], within_s: float = 90.0) -> dict[str, Any]:
-        """The status, once it is as it should be."""
-        deadline = time.monotonic() + within_s
-        while not look(status := service_status(self.url)):
-            assert time.monotonic() < deadline, status
-            time.sleep(0.1)
-        return status
+    def until(self, look: Callable[[dict[str, Any]], bool]) -> None:
+        """Wait until the status is as it should be."""
+        until(look, 90, of=lambda: service_status(self.url))
 
     def visit(self, client: httpx.Client, user: str, likes: Callable[[int], bool]) -> dict[str, Any]:
         """Ask for a list, see all of it, and click what is liked."""

@@ -4,7 +4,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,7 @@ from registry.store import ModelStore
 from serving.replay import service_status
 from serving.server import Server, announced, free_port
 from serving.traffic.drive import Traffic, drive
+from tests.serving.waiting import until
 from training.train import train
 from validation.run import validate_snapshot
 
@@ -201,13 +202,6 @@ def test_a_verdict_is_what_is_true(place: Place, url: str, tmp_path: Path, *, be
     assert report["verdict"]["decision"] == decision
     (lift,) = (finding for finding in report["verdict"]["findings"] if finding["metric"] == "ctr")
     assert lift["low"] < other.true["ctr"] / one.true["ctr"] - 1 < lift["high"], "the interval has the truth in it"
-
-
-def until(there: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
-    while not there():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 @pytest.mark.parametrize(
