@@ -17,7 +17,7 @@ from serving.writers import nobody_writes
 
 __all__ = ["Exported", "Reach", "export_logs", "export_settled", "reach_of"]
 
-_ROWS_AT_A_TIME = 20_000
+_ROWS_AT_A_TIME = 5_000
 
 _LAG = timedelta(seconds=60)
 """How old rows are that nobody is still about to write."""
