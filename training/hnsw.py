@@ -24,6 +24,21 @@ _FEW = 0.2
 and find few of those."""
 
 
+def _linked(vectors: npt.NDArray[np.float32]) -> Any:
+    """The graph of items by distance, with a component more that makes all of them equally long.
+
+    An inner product is no distance: linked by it, items of no great length are nobody's neighbours and never found. Of
+    equally long items the nearest to a user is the one of the greatest inner product, so that the same links lead there
+    (Bachrach et al. 2014, "Speeding up the Xbox recommender system using a Euclidean transformation").
+    """
+    squares = np.einsum("nd,nd->n", vectors, vectors)
+    rest = np.sqrt(squares.max() - squares)
+    index: Any = faiss.IndexHNSWFlat(vectors.shape[1] + 1, _LINKS, faiss.METRIC_L2)
+    index.hnsw.efConstruction = _BUILDING
+    index.add(np.column_stack([vectors, rest]))
+    return index
+
+
 class HnswIndex(Index):
     """A graph over item vectors; items are added to it without building it again.
 
@@ -34,10 +49,17 @@ class HnswIndex(Index):
     kind = "hnsw"
 
     def __init__(self, item_vectors: npt.NDArray[np.float32]) -> None:
-        self._index: Any = faiss.IndexHNSWFlat(item_vectors.shape[1], _LINKS, faiss.METRIC_INNER_PRODUCT)
+        vectors = np.ascontiguousarray(item_vectors, dtype=np.float32)
+        width = vectors.shape[1]
+        self._index: Any = faiss.IndexHNSWFlat(width, _LINKS, faiss.METRIC_INNER_PRODUCT)
+        if len(vectors):
+            linked = _linked(vectors)
+            self._index.hnsw = linked.hnsw  # a copy
+            self._index.hnsw.is_similarity = True
+            self._index.storage.add(vectors)
+            self._index.ntotal = len(vectors)
         self._index.hnsw.efConstruction = _BUILDING
         self._index.hnsw.efSearch = _SEARCHING
-        self.add(item_vectors)
 
     @classmethod
     def load(cls, path: Path) -> "HnswIndex":

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from contracts.errors import BadInput
-from training import products
+from training import hnsw, products
 from training.hnsw import HnswIndex
 from training.indexes import build_index, index_kind, proven_index
 from training.matrix_index import MatrixIndex
@@ -109,6 +109,21 @@ def test_on_a_gpu(data: tuple[np.ndarray, np.ndarray], dtype: torch.dtype, least
     assert recall(MatrixIndex(items, "cuda", dtype), items, users) >= least
 
 
+def test_short_items_are_found_too() -> None:
+    """Those that users like best, where most items are long and point elsewhere: nearest to each by inner product."""
+    rng = np.random.default_rng(0)
+    items, users = (rng.normal(size=(count, 16)).astype(np.float32) for count in (N, USERS))
+    items[:, 0] = np.where(rng.random(N) < 0.8, 20.0, 0.5)
+    users[:, 0] = -5.0
+    assert recall(HnswIndex(items), items, users) >= 0.97
+
+
+def test_a_graph_of_nothing_takes_items() -> None:
+    graph = HnswIndex(np.empty((0, 4), np.float32))
+    graph.add(np.eye(4, dtype=np.float32))
+    assert graph.search(np.array([0, 0, 1, 0], np.float32), 1)[0].tolist() == [2]
+
+
 def test_a_saved_graph_answers_as_it_did(data: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
     items, users = data
     graph = HnswIndex(items)
@@ -164,24 +179,20 @@ def test_what_is_built() -> None:
     assert build_index(vectors, "hnsw", CPU).kind == "hnsw"
 
 
-def hidden(items: int, users: int) -> tuple[np.ndarray, np.ndarray]:
-    """Items of which most have a great component that users dislike: they are every item's best neighbours, so that no
-    link of a graph leads to the others."""
-    rng = np.random.default_rng(0)
-    vectors, asking = (rng.normal(size=(count, 16)).astype(np.float32) for count in (items, users))
-    vectors[:, 0] = np.where(rng.random(items) < 0.8, 20.0, 0.5)
-    asking[:, 0] = -5.0
-    return vectors, asking
-
-
 @pytest.mark.parametrize(
     ("wanted", "kind", "said"),
     [("auto", "exact", "found exactly instead"), ("hnsw", "hnsw", "kept, as BACKBEAT_INDEX")],
 )
 def test_a_graph_that_finds_too_little_is_taken_only_where_it_is_asked_for(
-    wanted: Literal["auto", "hnsw"], kind: str, said: str, capsys: pytest.CaptureFixture[str]
+    wanted: Literal["auto", "hnsw"],
+    kind: str,
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    items, users = hidden(N, USERS)
+    monkeypatch.setattr(hnsw, "_WIDEST", 192)
+    rng = np.random.default_rng(0)  # of nothing but chance: nothing leads anywhere
+    items, users = (rng.normal(size=(count, 256)).astype(np.float32) for count in (N, USERS))
     graph = HnswIndex(items)
     assert graph.widen(users) < 0.95, "as wide as it goes"
     index = proven_index(graph, items, users, wanted)
