@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from training.products import best_products
+from training.products import Workspace, best_products
 from training.retrieval import Found, Index, kept
 
 __all__ = ["MatrixIndex"]
@@ -36,6 +36,7 @@ class MatrixIndex(Index):
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self._table = torch.from_numpy(np.array(item_vectors, np.float32)).to(device, dtype)
+        self._workspace = Workspace()
 
     def __len__(self) -> int:
         return len(self._table)
@@ -66,7 +67,7 @@ class MatrixIndex(Index):
     def _best(self, users: Tensor, depth: int, allowed: Tensor | None) -> tuple[Tensor, Tensor]:
         table, exact = self._table, self._table.dtype == torch.float32
         wanted = depth if exact else min(_SPARE * depth, len(table))
-        top, rows = best_products(users.to(table.dtype), table, wanted, allowed)
+        top, rows = best_products(users.to(table.dtype), table, wanted, allowed, self._workspace)
         if exact:
             return top, rows
         again = (table[rows].float() @ users.unsqueeze(2)).squeeze(2)

@@ -3,13 +3,35 @@
 import torch
 from torch import Tensor
 
-__all__ = ["best_products"]
+__all__ = ["Workspace", "best_products"]
 
-_SCORES = 1 << 26
+_SCORES = 1 << 25
 """Scores held at a time; bounds memory."""
 
+_GROUP = 16
+"""Rows of which the best one is looked at first."""
 
-def best_products(users: Tensor, table: Tensor, depth: int, allowed: Tensor | None) -> tuple[Tensor, Tensor]:
+
+class Workspace:
+    """Memory that scores are written to again and again: fresh pages would take as long as the products.
+
+    For one thread.
+    """
+
+    def __init__(self) -> None:
+        self._memory: Tensor | None = None
+
+    def of(self, shape: tuple[int, int], like: Tensor) -> Tensor:
+        """Memory of that shape; what it held before is lost."""
+        size = shape[0] * shape[1]
+        if self._memory is None or self._memory.numel() < size:
+            self._memory = like.new_empty(size)
+        return self._memory[:size].view(shape)
+
+
+def best_products(
+    users: Tensor, table: Tensor, depth: int, allowed: Tensor | None, workspace: Workspace
+) -> tuple[Tensor, Tensor]:
     """Scores and rows of the best of each user, best first, each ``[B, depth]``.
 
     Args:
@@ -17,15 +39,34 @@ def best_products(users: Tensor, table: Tensor, depth: int, allowed: Tensor | No
         table: ``[N, D]``
         depth: How many, N at most.
         allowed: Whether a row may be found, ``[N]``; the scores of others are minus infinity.
+        workspace: For the scores.
     """
     scores, rows = [], []
-    step = max(depth, _SCORES // len(users))
+    parts = -(-len(users) * len(table) // _SCORES)
+    step = max(depth, -(-len(table) // parts))
     for start in range(0, len(table), step):
-        part = users @ table[start : start + step].T
+        rest = table[start : start + step]
+        part = torch.mm(users, rest.T, out=workspace.of((len(users), len(rest)), users))
         if allowed is not None:
             part.masked_fill_(~allowed[start : start + step], -torch.inf)
-        best = part.topk(min(depth, part.shape[1]), dim=1)
-        scores.append(best.values)
-        rows.append(best.indices + start)
-    top, places = torch.cat(scores, dim=1).topk(depth, dim=1)
-    return top, torch.cat(rows, dim=1).gather(1, places)
+        best, places = _best(part, min(depth, len(rest)))
+        scores.append(best)
+        rows.append(places + start)
+    top, order = torch.cat(scores, dim=1).topk(depth, dim=1)
+    return top, torch.cat(rows, dim=1).gather(1, order)
+
+
+def _best(scores: Tensor, depth: int) -> tuple[Tensor, Tensor]:
+    """As ``topk``, of ``[B, n]``: the best are in the groups that have the best, one maximum for many comparisons."""
+    wide = scores.shape[1] // _GROUP
+    if wide < depth:
+        best, places = scores.topk(depth, dim=1)
+        return best, places
+    # A group is every so-manieth row: maxima over whole stretches of memory are quick.
+    within = torch.arange(0, _GROUP * wide, wide, device=scores.device)
+    grouped = scores[:, : _GROUP * wide].view(-1, _GROUP, wide).amax(dim=1)
+    groups = grouped.topk(depth, dim=1, sorted=False).indices
+    rest = torch.arange(_GROUP * wide, scores.shape[1], device=scores.device).expand(len(scores), -1)
+    places = torch.cat([(groups.unsqueeze(2) + within).flatten(1), rest], dim=1)
+    best, order = scores.gather(1, places).topk(depth, dim=1)
+    return best, places.gather(1, order)

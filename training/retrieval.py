@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from training.products import best_products
+from training.products import Workspace, best_products
 
 __all__ = ["ExactIndex", "Found", "Index", "kept", "outside", "selector"]
 
@@ -86,6 +86,7 @@ class ExactIndex(Index):
     def __init__(self, item_vectors: npt.NDArray[np.float32]) -> None:
         self._index = faiss.IndexFlatIP(item_vectors.shape[1])
         self._longest = 0.0
+        self._workspace = Workspace()
         self.add(item_vectors)
 
     def __len__(self) -> int:
@@ -113,7 +114,9 @@ class ExactIndex(Index):
         else:
             mask = None if allowed is None else torch.from_numpy(allowed)
             with torch.inference_mode():
-                products, best = best_products(torch.from_numpy(users), torch.from_numpy(self._table), depth, mask)
+                products, best = best_products(
+                    torch.from_numpy(users), torch.from_numpy(self._table), depth, mask, self._workspace
+                )
             scores = products.numpy()
             rows = np.where(np.isneginf(scores), -1, best.numpy())
         table = self._table
