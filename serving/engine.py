@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from contracts.clock import utc_now
 from contracts.messages import RecommendRequest
-from contracts.platform import ResponseRow
 from contracts.surfaces import BACKGROUND_MUSIC, Surface
 from serving.answering import Answer, Answering, Deadlines
 from serving.batching import Gatherer, Gathering
 from serving.lineup import Lineup
 from serving.newcomers import Newcomers
 from serving.recommend import Ranker
-from serving.records import Recorder
+from serving.records import Listed, Recorder
 from serving.shadow import ShadowTask
 
 if TYPE_CHECKING:
@@ -84,19 +83,14 @@ class Engine:
         """What happens beside an answer: it is recorded, and the shadows are offered the same query. Never waits."""
         response = answer.response
         self._recorder.put(
-            ResponseRow(
-                id=response.response_id,
-                at=utc_now(),
-                surface=self._surface,
-                version=response.version,
-                user_id=answer.query.user_id,
-                items=[item.as_dict() for item in response.items],
-                latency_ms=answer.latency_ms,
-                experiment=response.experiment,
-                arm=response.arm,
-                propensities=answer.propensities and list(answer.propensities),
-                teams=answer.teams and list(answer.teams),
-                video_id=answer.query.video_id,
+            Listed(
+                utc_now(),
+                response,
+                answer.query.user_id,
+                answer.query.video_id,
+                answer.latency_ms,
+                answer.propensities,
+                answer.teams,
             )
         )
         self._recorder.sample(answer, self._left_out, self.newest)

@@ -4,6 +4,8 @@ import logging
 import queue
 import threading
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,7 @@ from sqlalchemy.orm import Session
 from contracts.database import Database
 from contracts.errors import BackbeatError, ServiceUnavailable
 from contracts.log_rows import FeatureSnapshotRow
+from contracts.messages import RecommendResponse
 from contracts.platform import ResponseRow, ShadowRow
 from serving.feedback import FeedbackLog
 from serving.writers import Gap, Writer, settle_gaps
@@ -23,13 +26,48 @@ if TYPE_CHECKING:
     from serving.answering import Answer
     from serving.feature_snapshots import FeatureSampler
 
-__all__ = ["Recorder"]
+__all__ = ["Listed", "Recorder"]
 
 _LOG = logging.getLogger("backbeat.serving")
 
 _BATCH_ROWS = 500
 
-_Row = ResponseRow | ShadowRow | FeatureSnapshotRow
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A list that has left. Its row is made in the recorder's thread: the request path has no time for it.
+
+    Without the query, whose history would be held in memory for as long as the database does not answer.
+    """
+
+    at: datetime
+    response: RecommendResponse
+    user_id: str
+    video_id: str | None
+    latency_ms: float
+    propensities: Sequence[float] | None
+    teams: Sequence[int] | None
+
+    def values(self) -> dict[str, Any]:
+        """Columns of a :class:`contracts.platform.ResponseRow`."""
+        response = self.response
+        return {
+            "id": response.response_id,
+            "at": self.at,
+            "surface": response.surface,
+            "version": response.version,
+            "user_id": self.user_id,
+            "items": [item.as_dict() for item in response.items],
+            "latency_ms": self.latency_ms,
+            "experiment": response.experiment,
+            "arm": response.arm,
+            "propensities": self.propensities and list(self.propensities),
+            "teams": self.teams and list(self.teams),
+            "video_id": self.video_id,
+        }
+
+
+_Row = ResponseRow | ShadowRow | FeatureSnapshotRow | Listed
 
 
 class Recorder:
@@ -167,13 +205,13 @@ class Recorder:
                 _LOG.error("1 row lost: %s", error)
 
     def _is_there(self, row: _Row) -> bool:
-        kind = type(row)
-        key = [getattr(row, column.name) for column in kind.__table__.primary_key]
+        kind, values = _kind(row), _values(row)
+        key = [values[column.name] for column in kind.__table__.primary_key]
         with self._database.session() as session:
             return session.get(kind, key) is not None
 
     def _commit(self, batch: Sequence[_Row]) -> None:
-        lists = sum(isinstance(row, ResponseRow) for row in batch)
+        lists = sum(_kind(row) is ResponseRow for row in batch)
         with self._database.session() as session:
             _insert(session, batch)
             if self._writer is not None:
@@ -211,7 +249,7 @@ class Recorder:
     def _lose(self, rows: Sequence[_Row]) -> None:
         self.lost += len(rows)
         if self._writer is not None:
-            self._writer.lose(sum(isinstance(row, ResponseRow) for row in rows))
+            self._writer.lose(sum(_kind(row) is ResponseRow for row in rows))
 
     def _take(self) -> list[_Row]:
         batch: list[_Row] = []
@@ -226,10 +264,15 @@ class Recorder:
 def _insert(session: Session, rows: Sequence[_Row]) -> None:
     # Statements of many rows: the unit of work of the ORM takes several times as long, in the interpreter's time that
     # requests need.
-    for kind, group in groupby(sorted(rows, key=lambda row: type(row).__name__), key=type):
+    for kind, group in groupby(sorted(rows, key=lambda row: _kind(row).__name__), key=_kind):
         session.execute(insert(kind), [_values(row) for row in group])
+
+
+def _kind(row: _Row) -> type[ResponseRow | ShadowRow | FeatureSnapshotRow]:
+    return ResponseRow if isinstance(row, Listed) else type(row)
 
 
 def _values(row: _Row) -> dict[str, Any]:
     # Without what is None: in a column of JSON that would be a null of JSON's own.
-    return {name: value for name, value in vars(row).items() if name != "_sa_instance_state" and value is not None}
+    columns = row.values() if isinstance(row, Listed) else vars(row)
+    return {name: value for name, value in columns.items() if name != "_sa_instance_state" and value is not None}

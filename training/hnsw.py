@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import faiss
 import numpy as np
@@ -54,8 +54,9 @@ class HnswIndex(Index):
         self._index: Any = faiss.IndexHNSWFlat(width, _LINKS, faiss.METRIC_INNER_PRODUCT)
         if len(vectors):
             linked = _linked(vectors)
-            self._index.hnsw = linked.hnsw  # a copy
-            self._index.hnsw.is_similarity = True
+            links = cast(Any, linked.hnsw)
+            links.is_similarity = True
+            self._index.hnsw = links  # a copy
             self._index.storage.add(vectors)
             self._index.ntotal = len(vectors)
         self._index.hnsw.efConstruction = _BUILDING
