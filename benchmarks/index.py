@@ -3,10 +3,11 @@
 Run: ``python benchmarks/index.py [--json] [--items 1000000] [--queries 500] [--keep DIRECTORY] [--only decaying]``.
 
 Three catalogues of 128 components. ``clustered``: items scatter around 2,000 centres, users around mixtures of three of
-them, as embeddings of content do. ``decaying``: the n-th principal component has 1 / n of the first one's deviation, as
-vectors of factorisations have. ``normal``: every component of everything is drawn by itself; nothing is near anything
-else, so that a graph has no paths to follow: the worst case, which no trained model comes near. The rival is the exact
-index that smaller catalogues are served with, asked for one user at a time, as single requests ask, on as many threads.
+them, as embeddings of content do. ``decaying``: the n-th principal component has 1 / sqrt(n) of the first one's
+deviation; of MF, LightGCN, FISM, VBPR and M3CSR trained on TikTok the 4th has 0.40 to 0.56, the 16th 0.24 to 0.29 and
+the 64th 0.05 to 0.14. ``normal``: every component of everything is drawn by itself; nothing is near anything else, so
+that a graph has no paths to follow: the worst case, which no trained model comes near. The rival is the exact index
+that smaller catalogues are served with, asked for one user at a time, as single requests ask, on as many threads.
 Building takes minutes; ``--keep`` keeps graphs and takes those it finds there.
 """
 
@@ -43,7 +44,7 @@ def clustered(items: int, users: int) -> tuple[Any, Any]:
 def decaying(items: int, users: int) -> tuple[Any, Any]:
     """The same shapes, of few directions that matter and many that hardly do."""
     drawn = np.random.default_rng(0)
-    directions = np.linalg.qr(drawn.normal(size=(WIDTH, WIDTH)))[0] / np.arange(1, WIDTH + 1)[:, None]
+    directions = np.linalg.qr(drawn.normal(size=(WIDTH, WIDTH)))[0] / np.sqrt(np.arange(1, WIDTH + 1))[:, None]
     return tuple((drawn.normal(size=(rows, WIDTH)) @ directions).astype(np.float32) for rows in (items, users))
 
 
