@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from contracts.embeddings import EmbeddingSpec
 from contracts.errors import BadInput, NotFound
@@ -23,7 +23,8 @@ class IndexInfo(BaseModel):
 
     kind: Literal["exact", "hnsw"]
     recall: float
-    """Share of the exact top-k that the index returns; 1 for an exact one."""
+    """Share of the exact top-k that the index returns; 1 for an exact one. Of a scorer with candidates, the share of
+    what it ranks best of all items that is among them."""
 
 
 class ModelManifest(BaseModel):
@@ -52,6 +53,8 @@ class ModelManifest(BaseModel):
     protocol: ProtocolFingerprint
     metrics: dict[str, float]
     index: IndexInfo
+    candidates: int = Field(default=0, ge=0)
+    """How many items a scorer ranks for a request; 0 where it ranks all, and of two-tower models."""
     library_versions: dict[str, str]
     created_at: AwareDatetime
     files: dict[str, str] = {}
@@ -60,8 +63,8 @@ class ModelManifest(BaseModel):
     @property
     def package_sha256(self) -> str:
         """One hash for the whole package: over the manifest, which holds the hash of every file."""
-        # Packages sealed before these two fields keep the hash they were registered with.
-        later = {name for name in ("widths", "contexts") if not getattr(self, name)}
+        # Packages sealed before these fields keep the hash they were registered with.
+        later = {name for name in ("widths", "contexts", "candidates") if not getattr(self, name)}
         return hashlib.sha256(self.model_dump_json(exclude=later).encode()).hexdigest()
 
 

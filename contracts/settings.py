@@ -92,6 +92,10 @@ class Settings(BaseSettings):
     index_dtype: Literal["float32", "bfloat16"] = "float32"
     """Numbers of an exact index: ``bfloat16`` halves its memory and the time to read it."""
 
+    scorer_candidates: int = Field(default=2_000, ge=1)
+    """Items that a model without item vectors ranks for a request, at least; of catalogues no larger, all. A training
+    doubles them until they hold 95 % of what the model ranks best of all."""
+
     serve_features_ms: float = Field(default=250, gt=0)
     """Milliseconds a request waits for the user's history; after that it is answered without."""
 

@@ -178,7 +178,8 @@ def _package_facts(
     except BadInput as error:
         return PackageFacts(present=True, files=0, fault=str(error)), None
     fault = _unlike_registered(package, manifest, version) or replay(package)
-    return PackageFacts(True, len(manifest.files), fault, manifest.shape), users_of_package(package)
+    facts = PackageFacts(True, len(manifest.files), fault, manifest.shape, manifest.candidates)
+    return facts, users_of_package(package)
 
 
 def _unlike_registered(package: Path, manifest: ModelManifest, version: ModelVersion) -> str | None:

@@ -25,6 +25,8 @@ class PackageFacts:
     """What is wrong with it; None for a package that is whole and answers its golden requests."""
     shape: str | None = None
     """``two-tower`` or ``scorer``; None where its manifest cannot be read."""
+    candidates: int = 0
+    """How many items it ranks for a request, where it is a scorer that does not rank all."""
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ def _validation(evidence: Evidence, policy: SurfacePolicy) -> Finding:
 
 
 def _index_recall(evidence: Evidence, policy: SurfacePolicy) -> Finding:
-    if evidence.package.shape == "scorer":
+    if evidence.package.shape == "scorer" and not evidence.package.candidates:
         return Finding("pass", None, f"{evidence.model} is a scorer: it ranks every item and has no index")
     return _measured(
         evidence, f"index_recall_at_{policy.index.k}", lambda share: policy.index.floor <= share <= 1, ".4f", ""

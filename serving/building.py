@@ -70,8 +70,13 @@ def _facts(home: Home, snapshot: Snapshot, package: LoadedPackage, entity: str) 
 
 
 def _index(settings: Settings, package: LoadedPackage) -> Index | None:
-    """What finds the candidates of a two-tower model: on a CPU as it was packed, where the settings do not differ."""
+    """What finds a model's candidates: on a CPU as it was packed, where the settings do not differ.
+
+    None of a scorer that ranks all items.
+    """
     vectors, device = package.item_vectors, package.recommender.device
+    if vectors is None:
+        vectors = package.candidate_vectors
     if vectors is None:
         return None
     if settings.index == "auto" and device.type != "cuda":

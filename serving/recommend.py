@@ -17,6 +17,7 @@ from serving.facts import FACTS, ItemFacts
 from serving.fallback import Around, Neighbours
 from serving.newcomers import Newcomers
 from training.batches import UserBatch
+from training.candidate_generation import candidates_of
 from training.packages import LoadedPackage
 from training.questions import question_of
 from training.recommender import TwoTower
@@ -61,7 +62,13 @@ class Ranking:
 
 
 class Ranker:
-    """One model version, loaded and, where it has item vectors, indexed.
+    """One model version, loaded and, where it has vectors to find candidates by, indexed.
+
+    A two-tower model's best items are what its index finds. A scorer ranks candidates, as many as its manifest says:
+    those of :class:`training.candidate_generation.Candidates`, which follow from the package and the query alone, of
+    which nothing that is excluded, withdrawn or filtered out is one. Where the manifest names no number, it ranks all
+    items. A shadow process, a Bento and a replay make such a ranker of the same package and hand it the same query, so
+    that a version ranks the same candidates there, whoever else is asked at the same time.
 
     The chain has four steps, and every item says which supplied it. ``model``: the model's own order; its score is the
     inner product of user and item vector, or what a scorer says of the item. Where the model has nothing to say about
@@ -74,7 +81,7 @@ class Ranker:
         package: Its package.
         facts: What requests filter by; None where the catalogue is not at hand.
         neighbours: Of the package's items; None where nothing says what they contain.
-        index: Finds the candidates of a two-tower model; the package's graph, or an exact one, if None.
+        index: Over the vectors that candidates are found by; the package's graph, or an exact one, if None.
         brings: Turns what requests bring into what the model was fitted with; as the manifest says if None.
     """
 
@@ -91,7 +98,8 @@ class Ranker:
         self.model = package.manifest.model
         self.package = package
         self._device = package.recommender.device
-        self._index = index or package.index
+        self._candidates = candidates_of(package, index)
+        self._index = None if package.item_vectors is None else index or package.index
         if self._index is None and package.item_vectors is not None:
             self._index = ExactIndex(package.item_vectors)
         self.items = package.items
@@ -267,9 +275,16 @@ class Ranker:
                 ):
                     best[row] = found
                 return best
-        for row, scores in zip(able, steady_scores(self.package, batch, able), strict=True):
-            best[row] = best_of(scores, k, banned[row], allowed)
+        for row in able:
+            best[row] = self._of_scorer(batch, row, queries[row].k, banned[row], allowed)
         return best
+
+    def _of_scorer(self, batch: UserBatch, row: int, k: int, banned: _Rows, allowed: _Mask | None) -> Found:
+        if self._candidates is None:
+            return best_of(steady_scores(self.package, batch, row), k, banned, allowed)
+        candidates = self._candidates.of(batch.history[row].cpu().numpy(), k, banned, allowed)
+        places, scores = best_of(steady_scores(self.package, batch, row, candidates), k, banned[:0])
+        return candidates[places], scores
 
 
 def _fallbacks(draft: Draft, reason: Literal["unknown_user", "too_few"]) -> list[Fallback]:

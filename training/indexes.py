@@ -11,9 +11,9 @@ from training.hnsw import HnswIndex
 from training.matrix_index import MatrixIndex
 from training.retrieval import ExactIndex, Index
 
-__all__ = ["build_index", "index_kind", "proven_index"]
+__all__ = ["LEAST_RECALL", "build_index", "index_kind", "proven_index"]
 
-_LEAST_RECALL = 0.95
+LEAST_RECALL = 0.95
 """Share of a user's exact best below which ``auto`` takes no graph: one item in a list of twenty."""
 
 
@@ -76,11 +76,11 @@ def proven_index(
     if not isinstance(index, HnswIndex):
         return index
     recall = index.widen(users)
-    if recall >= _LEAST_RECALL:
+    if recall >= LEAST_RECALL:
         return index
     found = f"the graph of {len(index):,} items finds {recall:.1%} of users' best 20 items"
     if wanted == "hnsw":
         note(f"{found}; it is kept, as BACKBEAT_INDEX asks for it")
         return index
-    note(f"{found}, less than {_LEAST_RECALL:.0%}; candidates will be found exactly instead")
+    note(f"{found}, less than {LEAST_RECALL:.0%}; candidates will be found exactly instead")
     return build_index(item_vectors, "exact", torch.device("cpu"), dtype)

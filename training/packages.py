@@ -2,7 +2,8 @@
 
 ``manifest.json`` (facts and file hashes), ``weights.safetensors``, ``users.parquet`` and ``items.parquet``
 (vocabularies), ``item_vectors.npy`` (float32 ``[N, D]``; of two-tower models), ``popularity.npy`` (int64 ``[N]``),
-``index.faiss`` (of a two-tower model whose candidates are found by a graph),
+``candidate_vectors.npy`` (float32 ``[N, D]``; of scorers that do not rank all items), ``index.faiss`` (where candidates
+are found by a graph),
 ``golden.json`` (requests with the answers the model gave when it was packed) and ``validation_users.parquet``
 (metrics of each user, which versions are compared by).
 """
@@ -21,6 +22,7 @@ from contracts.errors import BadInput
 from contracts.manifest import ModelManifest, seal, verify
 from contracts.user_figures import USER_FIGURES, UserFigures
 from contracts.vocabulary import Vocabulary
+from training.candidate_generation import Candidates
 from training.config import resolve_config
 from training.golden import REMEDY, write_golden
 from training.hnsw import HnswIndex
@@ -35,6 +37,7 @@ __all__ = ["LoadedPackage", "item_vectors_of", "load_package", "write_package"]
 
 _WEIGHTS, _USERS, _ITEMS = "weights.safetensors", "users.parquet", "items.parquet"
 _ITEM_VECTORS, _POPULARITY, _INDEX = "item_vectors.npy", "popularity.npy", "index.faiss"
+_CANDIDATES = "candidate_vectors.npy"
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,8 @@ class LoadedPackage:
     """Training views of each item, ``[N]``."""
     index: HnswIndex | None = None
     """The graph that candidates are found by; None where they are found exactly."""
+    candidate_vectors: npt.NDArray[np.float32] | None = None
+    """``[N, D]``, what a scorer's candidates are found by; None where it ranks all items, and of two-tower models."""
 
 
 def write_package(
@@ -61,6 +66,7 @@ def write_package(
     manifest: ModelManifest,
     figures: UserFigures | None = None,
     index: Index | None = None,
+    candidates: Candidates | None = None,
 ) -> ModelManifest:
     """Write a fitted model as a package and seal it.
 
@@ -71,6 +77,7 @@ def write_package(
         manifest: The facts; hashes are filled in.
         figures: Of the users of the validation events; a package without them cannot be compared.
         index: What finds its candidates; kept in the package where it is a graph.
+        candidates: Of a scorer that does not rank all items; as many as the manifest says.
 
     Returns:
         The sealed manifest.
@@ -84,6 +91,9 @@ def write_package(
         (directory / _ITEM_VECTORS).write_bytes(_npy(vectors))
     (directory / _POPULARITY).write_bytes(_npy(frame.popularity))
     write_golden(LoadedPackage(directory, manifest, model, frame.users, frame.items, vectors, frame.popularity), frame)
+    if candidates is not None:
+        (directory / _CANDIDATES).write_bytes(_npy(candidates.vectors))
+        index = candidates.index
     if isinstance(index, HnswIndex):
         index.save(directory / _INDEX)
     if figures is not None:
@@ -127,14 +137,14 @@ def load_package(directory: Path, device: str | torch.device = "cpu") -> LoadedP
     model.to(device).eval()
     vectors = _read_array(directory / _ITEM_VECTORS) if isinstance(model, TwoTower) else None
     popularity = _read_array(directory / _POPULARITY)
-    for name, array in ((_ITEM_VECTORS, vectors), (_POPULARITY, popularity)):
+    candidates = _read_array(directory / _CANDIDATES) if manifest.candidates else None
+    for name, array in ((_ITEM_VECTORS, vectors), (_POPULARITY, popularity), (_CANDIDATES, candidates)):
         if array is not None and len(array) != len(items):
             raise BadInput(
                 directory / name, found=f"{len(array):,} rows", expected=f"{len(items):,} items", next_step=REMEDY
             )
-    return LoadedPackage(
-        directory, manifest, model, users, items, vectors, popularity, _read_graph(directory, manifest, len(items))
-    )
+    graph = _read_graph(directory, manifest, len(items))
+    return LoadedPackage(directory, manifest, model, users, items, vectors, popularity, graph, candidates)
 
 
 def _read_graph(directory: Path, manifest: ModelManifest, items: int) -> HnswIndex | None:

@@ -10,12 +10,12 @@ import torch
 from contracts.errors import BadInput
 from feature_repo.views.history import HISTORY_LENGTH
 from training.batches import PADDING, UserBatch
-from training.recommender import TwoTower
+from training.recommender import Recommender, TwoTower
 
 if TYPE_CHECKING:
     from training.packages import LoadedPackage
 
-__all__ = ["scores_of", "user_batch"]
+__all__ = ["scores_in_parts", "scores_of", "user_batch"]
 
 _ITEMS_AT_A_TIME = 512
 
@@ -51,20 +51,33 @@ def user_batch(
     return UserBatch(rows, torch.from_numpy(history), context)
 
 
-def scores_of(package: "LoadedPackage", batch: UserBatch) -> npt.NDArray[np.float32]:
-    """Scores of all items of a package's vocabulary for B users, ``[B, N]``.
+def scores_of(
+    package: "LoadedPackage", batch: UserBatch, items: npt.NDArray[np.int64] | None = None
+) -> npt.NDArray[np.float32]:
+    """Scores of items of a package's vocabulary for B users, ``[B, C]``.
 
-    Those of a two-tower model are inner products with the packed item vectors; a scorer ranks all items, some at a
+    Those of a two-tower model are inner products with the packed item vectors; a scorer is asked about some items at a
     time.
+
+    Args:
+        package: The model.
+        batch: The users.
+        items: Rows of C items; all N if None.
     """
     model = package.recommender
     with torch.inference_mode():
         batch = batch.to(model.device)
         if isinstance(model, TwoTower) and package.item_vectors is not None:
             users = model.user_vectors(batch).float().cpu().numpy()
-            return np.asarray(users @ package.item_vectors.T)
-        parts = torch.split(torch.arange(len(package.items), device=model.device), _ITEMS_AT_A_TIME)
-        return np.concatenate([model.score(batch, part).float().cpu().numpy() for part in parts], axis=1)
+            return np.asarray(users @ (package.item_vectors if items is None else package.item_vectors[items]).T)
+        rows = torch.arange(len(package.items)) if items is None else torch.from_numpy(items)
+        scores: npt.NDArray[np.float32] = scores_in_parts(model, batch, rows.to(model.device)).float().cpu().numpy()
+        return scores
+
+
+def scores_in_parts(model: Recommender, batch: UserBatch, items: torch.Tensor) -> torch.Tensor:
+    """A scorer's scores for B users of C items, ``[B, C]``, asked about some items at a time, which bounds memory."""
+    return torch.cat([model.score(batch, part) for part in torch.split(items, _ITEMS_AT_A_TIME)], dim=1)
 
 
 def _wanted(package: "LoadedPackage") -> list[tuple[str, int]]:

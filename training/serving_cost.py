@@ -8,8 +8,11 @@ import numpy.typing as npt
 import torch
 
 from training.batches import UserBatch
+from training.candidate_choice import Choice
+from training.candidate_generation import Candidates
 from training.packages import item_vectors_of
 from training.recommender import Recommender, TwoTower
+from training.requests import scores_in_parts
 from training.retrieval import ExactIndex, Index
 
 if TYPE_CHECKING:
@@ -23,7 +26,6 @@ INDEX_DEPTHS = (10, 20, 50)
 _REQUESTS, _FEWEST = 200, 12
 """Requests that are timed, and how many at least where they take long."""
 _PATIENCE_S = 1.0
-_ITEMS_AT_A_TIME = 512
 _BLOCK = 1 << 14
 """Items whose exact scores are held at a time; bounds memory."""
 _TOLERANCE = 1e-6
@@ -34,37 +36,42 @@ _ASKED = 64
 """Users by whom it is found out how widely a graph has to be searched."""
 
 
-def serving_metrics(model: Recommender, frame: "TrainingFrame", index: Index | None = None) -> dict[str, float]:
+def serving_metrics(
+    model: Recommender, frame: "TrainingFrame", index: Index | None = None, choice: Choice | None = None
+) -> dict[str, float]:
     """Measure a fitted model as the service asks it, a request at a time.
 
     Args:
         model: The model, on the device where it is timed.
         frame: What it was fitted on; its users ask.
         index: Of a two-tower model, what finds its candidates; an exact one if None.
+        choice: Of a scorer, its candidates; it ranks all items if None.
 
     Returns:
         - ``score_latency_ms_p50`` and ``_p99``: from a user's row and history to the best items, features already
           read, over 200 users or as many as a second allows, 12 at least;
         - ``index_recall_at_<k>`` for 10, 20 and 50: share of what the index of a two-tower model returns that belongs
-          to the exact k best by double precision, over the same users; nothing of a scorer, which has no index.
+          to the exact k best by double precision, over the same users; of a scorer, what its candidates were
+          measured to hold; nothing where it ranks all items.
     """
     rows = np.unique(np.linspace(0, len(frame.users) - 1, _REQUESTS).astype(np.int64))
     vectors = item_vectors_of(model)
     if index is None and vectors is not None:
         index = ExactIndex(vectors)
     depth = min(max(INDEX_DEPTHS), len(frame.items))
+    candidates = None if choice is None else choice.candidates
     taken: list[float] = []
     found, asked = [], []
     model.eval()
     with torch.inference_mode():
-        _answered(model, _request(model, frame, rows[0]), index, depth)  # what loads lazily is loaded
+        _answered(model, _request(model, frame, rows[0]), index, depth, candidates)  # what loads lazily is loaded
         since = time.perf_counter()
         for row in rows:
             if len(taken) >= _FEWEST and time.perf_counter() - since > _PATIENCE_S:
                 break
             batch = _request(model, frame, row)
             started = time.perf_counter()
-            user, best = _answered(model, batch, index, depth)
+            user, best = _answered(model, batch, index, depth, candidates)
             taken.append((time.perf_counter() - started) * 1e3)
             asked.append(user)
             found.append(best)
@@ -72,6 +79,8 @@ def serving_metrics(model: Recommender, frame: "TrainingFrame", index: Index | N
     metrics = {"score_latency_ms_p50": float(p50), "score_latency_ms_p99": float(p99)}
     if vectors is not None:
         metrics |= _index_recall(vectors, np.stack(asked), np.stack(found))
+    if choice is not None:
+        metrics |= {f"index_recall_at_{k}": share for k, share in choice.recall.items()}
     return metrics
 
 
@@ -91,15 +100,19 @@ def _request(model: Recommender, frame: "TrainingFrame", row: int) -> UserBatch:
 
 
 def _answered(
-    model: Recommender, batch: UserBatch, index: Index | None, depth: int
+    model: Recommender, batch: UserBatch, index: Index | None, depth: int, candidates: Candidates | None
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
     """The user's vector, empty of a scorer, and the rows of the best items."""
     if index is not None and isinstance(model, TwoTower):
         user = model.user_vectors(batch).float().cpu().numpy()[0]
         return user, index.search(user, depth)[0]
-    items = torch.arange(model.catalogue.items, device=model.device)
-    scores = torch.cat([model.score(batch, part) for part in torch.split(items, _ITEMS_AT_A_TIME)], dim=1)
-    return np.empty(0, np.float32), scores[0].topk(depth).indices.cpu().numpy()
+    items = torch.arange(model.catalogue.items)
+    if candidates is not None:
+        history = batch.history[0].cpu().numpy()
+        items = torch.from_numpy(candidates.of(history, depth, history))
+    items = items.to(model.device)
+    places = scores_in_parts(model, batch, items)[0].topk(min(depth, len(items))).indices
+    return np.empty(0, np.float32), items[places].cpu().numpy()
 
 
 def _index_recall(

@@ -7,6 +7,8 @@ from pathlib import Path
 __all__ = ["sources_digest"]
 
 _NO_PART = {
+    "candidate_choice.py",
+    "candidate_generation.py",
     "check.py",
     "commands.py",
     "experiments",

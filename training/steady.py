@@ -41,18 +41,20 @@ def steady_user_vectors(model: TwoTower, batch: UserBatch) -> Tensor:
     return torch.cat(blocks)[:count]
 
 
-def steady_scores(package: LoadedPackage, batch: UserBatch, wanted: list[int]) -> npt.NDArray[np.float32]:
-    """Scores of all items for some rows of a batch, ``[len(wanted), N]``: one user at a time, as nothing is shared."""
-    return np.concatenate(
-        [
-            scores_of(
-                package,
-                UserBatch(
-                    batch.rows[row : row + 1],
-                    batch.history[row : row + 1],
-                    {name: values[row : row + 1] for name, values in batch.context.items()},
-                ),
-            )
-            for row in wanted
-        ]
+def steady_scores(
+    package: LoadedPackage, batch: UserBatch, row: int, items: npt.NDArray[np.int64] | None = None
+) -> npt.NDArray[np.float32]:
+    """Scores of items for one row of a batch, ``[C]``, by itself, as users share nothing here.
+
+    Args:
+        package: The model.
+        batch: The users.
+        row: Which of them.
+        items: Item rows, ``[C]``; all N if None.
+    """
+    alone = UserBatch(
+        batch.rows[row : row + 1],
+        batch.history[row : row + 1],
+        {name: values[row : row + 1] for name, values in batch.context.items()},
     )
+    return scores_of(package, alone, items)[0]

@@ -24,6 +24,8 @@ from contracts.user_figures import UserFigures
 from feature_repo.encoders.device import prepare_torch
 from feature_repo.frame import TrainingFrame
 from feature_repo.offline import current_snapshot, snapshot_directory
+from training.candidate_choice import chosen_candidates
+from training.candidate_generation import Candidates
 from training.config import LearnedConfig, RecommenderConfig, resolve_config
 from training.figures import CURVE, draw_figures
 from training.frames import parts_of_study
@@ -38,7 +40,7 @@ from training.questions import question_of
 from training.ranking import Standing, stand
 from training.recommender import Catalogue, EpochReport, FitReport, Recommender
 from training.retrieval import Index
-from training.serving_cost import serving_metrics, some_user_vectors
+from training.serving_cost import INDEX_DEPTHS, serving_metrics, some_user_vectors
 from training.sources import sources_digest
 from training.studies import Study, study_of
 from training.tracking import TrackedRun, Tracker
@@ -211,17 +213,20 @@ def train(
         standing = stand(recommender, frame, held, study.protocol, depth=CURVE)
         found, figures = _validated(recommender, frame, plan)
         index = _index(settings, recommender, frame)
+        seen = question_of(plan.feature_service).protocol.exclude_seen
+        choice = chosen_candidates(settings, recommender, frame, exclude_seen=seen, depths=INDEX_DEPTHS)
         metrics = {
             **found,
             **{f"validation_{name}": value for name, value in fitted.validation.items()},
             **metrics_of_part("test", standing, frame, held, study.protocol),
             **data_metrics(frame),
-            **serving_metrics(recommender, frame, index),
+            **serving_metrics(recommender, frame, index, choice),
             "train_seconds": fitted.seconds,
         }
-        manifest = _manifest(plan, frame, metrics, index)
+        candidates = None if choice is None else choice.candidates
+        manifest = _manifest(plan, frame, metrics, index, candidates)
         package, sealed = run.store_package(
-            lambda into: write_package(into, recommender, frame, manifest, figures, index)
+            lambda into: write_package(into, recommender, frame, manifest, figures, index, candidates)
         )
         run.log_metrics(metrics, step=fitted.epochs + 1)
         tags = {**plan.tags, Tag.PACKAGE_SHA256: sealed.package_sha256}
@@ -287,8 +292,12 @@ def _index(settings: Settings, model: Recommender, frame: TrainingFrame) -> Inde
     return proven_index(index, vectors, some_user_vectors(model, frame), settings.index, settings.index_dtype)
 
 
-def _manifest(plan: _Plan, frame: TrainingFrame, metrics: dict[str, float], index: Index | None) -> ModelManifest:
+def _manifest(
+    plan: _Plan, frame: TrainingFrame, metrics: dict[str, float], index: Index | None, candidates: Candidates | None
+) -> ModelManifest:
     catalogue = Catalogue.of(frame)
+    if candidates is not None:
+        index = candidates.index
     return ModelManifest(
         model=plan.name,
         variant=plan.config.variant,
@@ -307,6 +316,7 @@ def _manifest(plan: _Plan, frame: TrainingFrame, metrics: dict[str, float], inde
         protocol=plan.protocol,
         metrics=metrics,
         index=IndexInfo(kind="exact" if index is None else index.kind, recall=metrics.get(_INDEX_RECALL, 1.0)),
+        candidates=0 if candidates is None else candidates.count,
         library_versions=library_versions(),
         created_at=utc_now(),
     )

@@ -211,6 +211,18 @@ def shadow(**change: Any) -> dict[str, Any]:
             "pass",
             "is a scorer: it ranks every item and has no index",
         ),
+        (
+            "index-recall",
+            {**having(**{INDEX: 0.94}), "package": PackageFacts(True, 6, None, "scorer", candidates=2_000)},
+            "fail",
+            "is 0.9400",
+        ),
+        (
+            "index-recall",
+            {**without(INDEX), "package": PackageFacts(True, 6, None, "scorer", candidates=2_000)},
+            "missing",
+            "index_recall_at_20 was not measured",
+        ),
         ("latency", without(LATENCY), "missing", "was not measured"),
         ("latency", having(**{LATENCY: 250.0}), "pass", "is 250.0 ms"),
         ("latency", having(**{LATENCY: 250.1}), "fail", "is 250.1 ms"),

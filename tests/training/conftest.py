@@ -9,11 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from contracts.clock import utc_now
-from contracts.database import Database
-from contracts.home import Home
 from contracts.manifest import IndexInfo, ModelManifest
-from contracts.reports import ValidationReport, store_report
-from contracts.settings import Settings
 from feature_repo.frame import TrainingFrame
 from training.config import resolve_config
 from training.models import model_entry
@@ -80,19 +76,3 @@ def fit() -> Callable[[TrainingFrame, str], Recommender]:
 def pack() -> Callable[[Path, TrainingFrame, str], LoadedPackage]:
     """Fit a model likewise and load it from a package of its own: ``pack(directory, frame, name)``."""
     return _packed
-
-
-@pytest.fixture(scope="session")
-def judge() -> Callable[..., None]:
-    """Store a verdict on a snapshot: ``judge(settings, home, snapshot, success=True)``; without the stamps of files."""
-
-    def judge(settings: Settings, home: Home, snapshot: str, *, success: bool) -> None:
-        now, name = utc_now(), f"report-{success}"
-        report = ValidationReport(
-            id=name, snapshot=snapshot, created_at=now, success=success, suites=[], data_docs="docs"
-        )
-        database = Database(settings, home)
-        store_report(database, report)
-        database.close()
-
-    return judge

@@ -13,6 +13,7 @@ from contracts.errors import BadInput, NotFound
 from contracts.manifest import IndexInfo, read_manifest, seal
 from contracts.vocabulary import Vocabulary
 from feature_repo.frame import TrainingFrame
+from training.candidate_generation import Candidates, candidate_vectors, candidates_of
 from training.check import main
 from training.golden import check_golden
 from training.hnsw import HnswIndex
@@ -20,6 +21,7 @@ from training.models import MODELS
 from training.packages import load_package, write_package
 from training.recommender import Catalogue, Recommender
 from training.requests import user_batch
+from training.retrieval import ExactIndex
 
 OPTIONS: dict[str, Any] = {"dimension": 8, "max_epochs": 2}
 
@@ -119,6 +121,61 @@ def test_a_graph_that_is_not_of_the_package_is_refused(directory: Path, items: i
     reseal(directory, index=IndexInfo(kind="hnsw", recall=1.0))
     with pytest.raises(BadInput, match=rf"index.faiss: found {found}; expected the graph of 64 items"):
         load_package(directory)
+
+
+@pytest.fixture(scope="module")
+def shortlisted(
+    frame: TrainingFrame, manifest_of: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A package of NeuMF that ranks 24 candidates, which are found by a graph."""
+    directory = tmp_path_factory.mktemp("packages") / "neumf"
+    directory.mkdir()
+    entry = MODELS["neumf"]
+    model = entry.model(entry.config(max_epochs=1), Catalogue.of(frame))
+    model.fit(frame, seed=0)
+    vectors = candidate_vectors(frame.train, (len(frame.users), len(frame.items)))
+    candidates = Candidates(vectors, HnswIndex(vectors), frame.popularity, 24)
+    facts = {"index": IndexInfo(kind="hnsw", recall=0.9), "candidates": 24}
+    manifest = manifest_of("neumf", model, frame).model_copy(update=facts)
+    write_package(directory, model, frame, manifest, candidates=candidates)
+    return directory
+
+
+def test_a_scorer_is_packed_with_what_its_candidates_are_found_by(shortlisted: Path, frame: TrainingFrame) -> None:
+    package = load_package(shortlisted)
+    assert {"candidate_vectors.npy", "index.faiss"} <= set(package.manifest.files)
+    assert (package.item_vectors, package.manifest.candidates) == (None, 24)
+    assert package.candidate_vectors is not None
+    history = frame.history[3]
+    by_graph, exactly = candidates_of(package), candidates_of(package, ExactIndex(package.candidate_vectors))
+    assert by_graph is not None
+    assert exactly is not None
+    assert by_graph.index is package.index
+    near = [
+        np.sort(package.candidate_vectors[each.of(history, 0, history)] @ each.user_vector(history))
+        for each in (by_graph, exactly)
+    ]
+    assert len(near[0]) == 24
+    assert near[0] == pytest.approx(near[1], abs=1e-6), "items of other groups are all as far away"
+    assert check_golden(package) == 10
+
+
+def test_candidates_by_vectors_of_other_items_are_refused(shortlisted: Path, tmp_path: Path) -> None:
+    directory = shutil.copytree(shortlisted, tmp_path / "package")
+    np.save(directory / "candidate_vectors.npy", np.load(directory / "candidate_vectors.npy")[:-1])
+    reseal(directory)
+    with pytest.raises(BadInput, match=r"candidate_vectors.npy: found 63 rows; expected 64 items"):
+        load_package(directory)
+
+
+def test_a_package_of_before_candidates_ranks_everything_and_keeps_its_hash(directory: Path) -> None:
+    document = json.loads((directory / "manifest.json").read_text())
+    assert document.pop("candidates") == 0
+    hashed = read_manifest(directory).package_sha256
+    (directory / "manifest.json").write_text(json.dumps(document))
+    package = load_package(directory)
+    assert package.manifest.package_sha256 == hashed
+    assert (package.candidate_vectors, candidates_of(package)) == (None, None)
 
 
 def test_pickled_arrays_are_refused(directory: Path) -> None:

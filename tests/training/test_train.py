@@ -80,7 +80,7 @@ def test_a_graph_that_finds_too_little_is_not_packed(
     ready: str, settings: Settings, home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = load_settings(home=home.root, device="cpu", index_most_exact=63)
-    monkeypatch.setattr(indexes, "_LEAST_RECALL", 1.01)  # more than there is to find
+    monkeypatch.setattr(indexes, "LEAST_RECALL", 1.01)  # more than there is to find
     trained = train(settings, home, "mf", SMALL)
     version = client(settings, home).get_model_version(trained.surface, trained.version)
     package = load_package(Path(version.source.removeprefix("file://")))

@@ -40,6 +40,8 @@ class PackageFacts(BaseModel):
     protocol: dict[str, Any] = {}
     index: str = ""
     index_recall: float | None = None
+    candidates: int = 0
+    """How many items a scorer ranks for a request; 0 where it ranks all."""
     embeddings: dict[str, str] = {}
     """Modality → encoder and revision."""
     libraries: dict[str, str] = {}
@@ -173,6 +175,7 @@ def _facts(manifest: ModelManifest, registered: str) -> PackageFacts:
         protocol=manifest.protocol.model_dump(mode="json"),
         index=manifest.index.kind,
         index_recall=manifest.index.recall,
+        candidates=manifest.candidates,
         embeddings={name: f"{spec.encoder} {spec.revision}" for name, spec in sorted(manifest.embedding_specs.items())},
         libraries=manifest.library_versions,
         files=len(manifest.files),
