@@ -57,4 +57,5 @@ def steady_scores(
         batch.history[row : row + 1],
         {name: values[row : row + 1] for name, values in batch.context.items()},
     )
-    return scores_of(package, alone, items)[0]
+    (scores,) = scores_of(package, alone, items)
+    return np.asarray(scores)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -41,6 +41,7 @@ from serving.replay import service_status, whole_status
 from serving.server import Server, free_port
 from tests.serving.raw_events import moments_of, posted_since, videos_of
 from tests.serving.waiting import until
+from training.candidate_generation import candidate_vectors
 from training.packages import load_package
 from training.train import train
 from validation.run import validate_snapshot
@@ -80,7 +81,7 @@ class Platform:
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Platform:
     root = tmp_path_factory.mktemp("surfaces")
-    settings = load_settings(home=root / "home", device="cpu", serve_follow=0.2)
+    settings = load_settings(home=root / "home", device="cpu", serve_follow=0.2, scorer_candidates=40)
     home = Home.open(settings)
     with home.writing("test"):
         snapshot, _ = write_snapshot(home, simulate(users=60, videos=240, music=180, days=10, seed=1, events=1_000))
@@ -155,6 +156,34 @@ def test_the_service_ranks_as_the_package_does_on_its_own_frame(platform: Platfo
         (item.item_id, item.score) for item in ranker.rank(query)
     ]
     assert ids(answer) != ids(ask(url, surface=BACKGROUND_MUSIC, user_id=user, video_id="v8", k=10))
+
+
+def test_music_for_a_video_may_be_ranked_among_candidates(platform: Platform) -> None:
+    whole = platform.ranker(BACKGROUND_MUSIC)
+    frame = platform.frame(whole)
+    assert (whole.package.manifest.shape, whole.package.manifest.candidates) == ("scorer", 0), "too few of so few"
+    package = replace(
+        whole.package,
+        manifest=whole.package.manifest.model_copy(update={"candidates": 40}),
+        candidate_vectors=candidate_vectors(frame.train, (len(frame.users), len(frame.items))),
+    )
+    ranker = build_ranker(platform.settings, platform.home, "1", package)
+    user = next(user for user in frame.users.ids(range(len(frame.users))) if history_of(platform, whole, user))
+    with closing(platform.features(whole)) as features:
+        reader = RequestContexts(features, lambda: views_of_manifest(package.manifest).values())
+        contexts = reader.read(["v7", "v8"])
+    queries = [
+        Query(each, history_of(platform, whole, each), (), 40, video_id=video, context=context)
+        for each in (user, "nobody")
+        for video, context in zip(("v7", "v8"), contexts, strict=True)
+    ]
+    for query, ranking in zip(queries, ranker.recommend(queries), strict=True):
+        scores = {item.item_id: item.score for item in whole.rank(replace(query, k=500))}
+        found = [(item.item_id, item.step) for item in ranking.items]
+        assert {step for _, step in found} == {"model"}
+        assert [item.score for item in ranking.items] == pytest.approx([scores[name] for name, _ in found], rel=1e-5)
+        assert found == [(item.item_id, item.step) for item in ranker.rank(query)]
+    assert {item.item_id for item in ranker.rank(queries[0])} != {item.item_id for item in ranker.rank(queries[2])}
 
 
 def history_of(platform: Platform, ranker: Ranker, user: str) -> tuple[str, ...]:
