@@ -283,6 +283,8 @@ class Ranker:
         if self._candidates is None:
             return best_of(steady_scores(self.package, batch, row), k, banned, allowed)
         candidates = self._candidates.of(batch.history[row].cpu().numpy(), k, banned, allowed)
+        if not len(candidates):
+            return candidates, np.zeros(0, np.float32)
         places, scores = best_of(steady_scores(self.package, batch, row, candidates), k, banned[:0])
         return candidates[places], scores
 

@@ -125,6 +125,18 @@ def test_a_metric_that_was_altered_in_mlflow_is_named(shelf) -> None:
     assert altered.sentence.startswith(f"{PRIMARY} is 0.9 in MLflow and 0.1 in the sealed package")
 
 
+def test_a_scorer_answers_for_what_its_candidates_miss(shelf) -> None:
+    shelf.judge()
+    number = shelf.register("neumf", 0.1)
+    package = shelf.package(number)
+    shelf.client.log_metric(shelf.store.get(SURFACE, number).run_id, "index_recall_at_20", 0.9, step=9)
+    for candidates, refused in ((0, []), (2_000, ["index-recall"])):
+        changes = {"shape": "scorer", "candidates": candidates}
+        sealed = seal(package, read_manifest(package).model_copy(update=changes))
+        shelf.client.set_model_version_tag(SURFACE, number, Tag.PACKAGE_SHA256, sealed.package_sha256)
+        assert [verdict.gate for verdict in judged(shelf, number).refused] == refused
+
+
 def test_users_that_cannot_be_read_are_missing(shelf) -> None:
     shelf.judge()
     shelf.register("mf", 0.1)

@@ -139,6 +139,11 @@ def test_a_withdrawn_video_makes_room_for_another_candidate(ranker: Ranker, monk
     assert asked == [COUNT]
 
 
+def test_where_nothing_may_be_returned_nothing_is(ranker: Ranker) -> None:
+    everything = [f"v{row}" for row in range(64)]
+    assert ranker.rank(Query("u0", ("v1",), everything, 5)) == []
+
+
 def test_the_settings_may_ask_for_a_graph(trained: tuple[Settings, Home, Path], ranker: Ranker) -> None:
     settings = load_settings(home=trained[1].root, device="cpu", index="hnsw")
     by_graph = build_ranker(settings, trained[1], "1", load_package(trained[2]))

@@ -71,7 +71,7 @@ def test_an_item_of_a_history_counts_once_and_padding_is_nobody_s() -> None:
 
 
 @pytest.mark.parametrize("kind", [ExactIndex, HnswIndex])
-@pytest.mark.parametrize("share", [None, 0.9, 0.05])
+@pytest.mark.parametrize("share", [None, 0.9, 0.05, 0.0])
 def test_what_may_not_be_returned_is_no_candidate(kind: type[Any], share: float | None) -> None:
     found, generator = world(kind=kind), np.random.default_rng(2)
     for _ in range(20):

@@ -167,9 +167,11 @@ def test_a_source_outside_the_artifacts_is_not_read(stock: Stock) -> None:
 def test_an_altered_or_lost_package_is_said(stock: Stock) -> None:
     manifest = stock.shelf.package("2") / "manifest.json"
     document = json.loads(manifest.read_text())
-    manifest.write_text(json.dumps({**document, "seed": 7}))
+    manifest.write_text(json.dumps({**document, "seed": 7, "candidates": 2_000}))
     assert stock.browser().get(f"/api{BASE}").json()["package"]["unaltered"] is False
-    assert "not the one that was registered" in stock.browser().get(BASE).text
+    page = stock.browser().get(BASE).text
+    assert "not the one that was registered" in page
+    assert "of 2000 candidates" in page
     manifest.unlink()
     assert "no manifest" in stock.browser().get(BASE).text
 
