@@ -21,7 +21,7 @@ from training.candidate_generation import candidates_of
 from training.packages import LoadedPackage
 from training.questions import question_of
 from training.recommender import TwoTower
-from training.requests import user_batch
+from training.requests import batch_of_rows
 from training.retrieval import ExactIndex, Found, Index
 from training.steady import steady_scores, steady_user_vectors
 
@@ -181,12 +181,7 @@ class Ranker:
 
     def batch(self, queries: Sequence[Query]) -> UserBatch:
         """What the model gets for some requests."""
-        return user_batch(
-            self.package,
-            [query.user_id for query in queries],
-            [list(query.history) for query in queries],
-            self._brings.of([query.context for query in queries], [query.video_id for query in queries]),
-        )
+        return self._batch(queries, self._rows([query.history for query in queries]))
 
     def _allowed(self, filters: Filters | None) -> _Mask | None:
         there = self._there
@@ -216,7 +211,7 @@ class Ranker:
             banned = [np.concatenate(pair) for pair in zip(seen, banned, strict=True)]
         drafts = [Draft(items, query.k, rows, allowed) for query, rows in zip(queries, banned, strict=True)]
         strangers = []
-        for row, found in enumerate(self._best(queries, banned, allowed)):
+        for row, found in enumerate(self._best(self._batch(queries, seen), queries, banned, allowed)):
             if found is not None:
                 drafts[row].take("model", *found)
                 continue
@@ -255,9 +250,15 @@ class Ranker:
         cosines[:told] = self._neighbours.of(seen[seen < told])
         return cosines
 
-    def _best(self, queries: Sequence[Query], banned: Sequence[_Rows], allowed: _Mask | None) -> list[Found | None]:
+    def _batch(self, queries: Sequence[Query], seen: Sequence[_Rows]) -> UserBatch:
+        brought = self._brings.of([query.context for query in queries], [query.video_id for query in queries])
+        return batch_of_rows(self.package, [query.user_id for query in queries], seen, brought)
+
+    def _best(
+        self, batch: UserBatch, queries: Sequence[Query], banned: Sequence[_Rows], allowed: _Mask | None
+    ) -> list[Found | None]:
         """Item rows and scores of each user, best first; None where the model has nothing to say about the user."""
-        batch = self.batch(queries).to(self._device)
+        batch = batch.to(self._device)
         model, k = self.package.recommender, max(query.k for query in queries)
         best: list[Found | None] = [None] * len(queries)
         with torch.inference_mode():

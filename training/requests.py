@@ -15,7 +15,7 @@ from training.recommender import Recommender, TwoTower
 if TYPE_CHECKING:
     from training.packages import LoadedPackage
 
-__all__ = ["scores_in_parts", "scores_of", "user_batch"]
+__all__ = ["batch_of_rows", "scores_in_parts", "scores_of", "user_batch"]
 
 _ITEMS_AT_A_TIME = 512
 
@@ -39,13 +39,21 @@ def user_batch(
         BadInput: A request lacks a context that the model was fitted with, or has one of another width.
     """
     flat = package.items.rows([item for history in histories for item in history])
+    ends = np.cumsum([len(history) for history in histories], dtype=np.int64)
+    return batch_of_rows(package, user_ids, np.split(flat, ends[:-1]) if len(ends) else [], contexts)
+
+
+def batch_of_rows(
+    package: "LoadedPackage",
+    user_ids: Sequence[str],
+    histories: Sequence[npt.NDArray[np.int64]],
+    contexts: Sequence[Mapping[str, Sequence[float]]] = (),
+) -> UserBatch:
+    """:func:`user_batch` where the items' rows are known; those below zero or beyond the package's are left out."""
     history = np.full((len(user_ids), HISTORY_LENGTH), PADDING, dtype=np.int64)
-    start = 0
     for row, items in enumerate(histories):
-        known = flat[start : start + len(items)]
-        known = known[known >= 0][-HISTORY_LENGTH:]
+        known = items[(items >= 0) & (items < len(package.items))][-HISTORY_LENGTH:]
         history[row, : len(known)] = known
-        start += len(items)
     rows = torch.from_numpy(package.users.rows(list(user_ids)))
     context = {name: _context(package, name, width, user_ids, contexts) for name, width in _wanted(package)}
     return UserBatch(rows, torch.from_numpy(history), context)

@@ -108,29 +108,31 @@ class ExactIndex(Index):
         banned = [np.asarray(exclude, dtype=np.int64) for exclude in excludes]
         depth = min(k + max(map(len, banned), default=0) + _MORE, len(self))
         users = np.ascontiguousarray(user_vectors, dtype=np.float32)
-        if len(users) < _MANY:
-            selected = None if allowed is None else faiss.SearchParameters(**selector(allowed))
-            scores, rows = self._index.search(users, depth, params=selected)
-        else:
-            mask = None if allowed is None else torch.from_numpy(allowed)
-            with torch.inference_mode():
-                products, best = best_products(
-                    torch.from_numpy(users), torch.from_numpy(self._table), depth, mask, self._workspace
-                )
-            scores = products.numpy()
-            rows = np.where(np.isneginf(scores), -1, best.numpy())
-        table = self._table
-        found = [_scored(table, *of_user, k) for of_user in zip(rows, users, banned, strict=True)]
+        scores, rows = self._nearest(users, depth, allowed)
+        anew = zip(*_scored(self._table, rows, users), banned, strict=True)
+        found = [kept(*of_user, k) for of_user in anew]
         if depth == len(self):
             return found
-        doubtful = [
-            number
-            for number, (_, best_scores) in enumerate(found)
-            if rows[number, -1] >= 0 and best_scores[-1] <= scores[number, -1] + self._rounding(users[number])
-        ]
-        for number in doubtful:
+        worst = np.array([best_scores[-1] if len(best_scores) else -np.inf for _, best_scores in found])
+        doubtful = (rows[:, -1] >= 0) & (worst <= scores[:, -1] + self._rounding(users))
+        for number in np.flatnonzero(doubtful):
             found[number] = self._among_all(users[number], banned[number], k, allowed)
         return found
+
+    def _nearest(
+        self, users: npt.NDArray[np.float32], depth: int, allowed: npt.NDArray[np.bool_] | None
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+        """Scores and rows, each ``[B, depth]``; rows are -1 where there are too few."""
+        if len(users) < _MANY:
+            selected = None if allowed is None else faiss.SearchParameters(**selector(allowed))
+            return self._index.search(users, depth, params=selected)
+        mask = None if allowed is None else torch.from_numpy(allowed)
+        with torch.inference_mode():
+            products, best = best_products(
+                torch.from_numpy(users), torch.from_numpy(self._table), depth, mask, self._workspace
+            )
+        scores = products.numpy()
+        return scores, np.where(np.isneginf(scores), -1, best.numpy())
 
     @property
     def _table(self) -> npt.NDArray[np.float32]:
@@ -139,9 +141,11 @@ class ExactIndex(Index):
         table: npt.NDArray[np.float32] = faiss.rev_swig_ptr(pointer, len(self) * self._index.d)
         return table.reshape(len(self), self._index.d)
 
-    def _rounding(self, user: npt.NDArray[np.float32]) -> float:
-        """By how much two ways to compute the same inner product may differ."""
-        return float(2 * len(user) * np.finfo(np.float32).eps * np.linalg.norm(user) * self._longest)
+    def _rounding(self, users: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        """By how much two ways to compute the same inner product of each user, ``[B, D]``, may differ; ``[B]``."""
+        lengths = np.linalg.norm(users, axis=1).astype(np.float64)
+        differ: npt.NDArray[np.float64] = 2 * users.shape[1] * np.finfo(np.float32).eps * lengths * self._longest
+        return differ
 
     def _among_all(
         self,
@@ -156,22 +160,23 @@ class ExactIndex(Index):
         if allowed is not None:
             near[~allowed] = -np.inf
         near[banned[banned >= 0]] = -np.inf
-        least = np.partition(near, len(near) - k)[len(near) - k] - 2 * self._rounding(user)
-        return _scored(table, np.flatnonzero((near >= least) & (near > -np.inf)), user, banned, k)
+        least = np.partition(near, len(near) - k)[len(near) - k] - 2 * self._rounding(user[np.newaxis])[0]
+        rows = np.flatnonzero((near >= least) & (near > -np.inf))
+        best, scores = _scored(table, rows[np.newaxis], user[np.newaxis])
+        return kept(best[0], scores[0], banned, k)
 
 
 def _scored(
-    table: npt.NDArray[np.float32],
-    rows: npt.NDArray[np.int64],
-    user: npt.NDArray[np.float32],
-    banned: npt.NDArray[np.int64],
-    k: int,
-) -> Found:
-    # Scored anew, row by row: the last digits of a product depend on how many users share it.
-    rows = rows[rows >= 0]
-    scores = np.einsum("nd,d->n", table[rows], user)
-    order = np.lexsort((rows, -scores))
-    return kept(rows[order], scores[order], banned, k)
+    table: npt.NDArray[np.float32], rows: npt.NDArray[np.int64], users: npt.NDArray[np.float32]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """Rows of each user, best first, and their scores, each ``[B, n]``; minus infinity of rows below zero.
+
+    Scored anew, row by row: the last digits of a product depend on how many users share it.
+    """
+    scores = np.einsum("bnd,bd->bn", table[rows], users)
+    scores[rows < 0] = -np.inf
+    order = np.lexsort((rows, -scores), axis=-1)
+    return np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1)
 
 
 def selector(allowed: npt.NDArray[np.bool_]) -> dict[str, Any]:
