@@ -387,21 +387,3 @@ def manifest_of() -> Callable[..., Any]:
         )
 
     return make
-
-
-@pytest.fixture(scope="session")
-def judge() -> Callable[..., None]:
-    """Store a verdict on a snapshot: ``judge(settings, home, snapshot, success=True)``; without the stamps of files."""
-    from contracts.clock import utc_now
-    from contracts.reports import ValidationReport, store_report
-
-    def judge(settings: Settings, home: Home, snapshot: str, *, success: bool) -> None:
-        now, name = utc_now(), f"report-{success}"
-        report = ValidationReport(
-            id=name, snapshot=snapshot, created_at=now, success=success, suites=[], data_docs="docs"
-        )
-        database = Database(settings, home)
-        store_report(database, report)
-        database.close()
-
-    return judge

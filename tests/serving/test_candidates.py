@@ -24,6 +24,7 @@ from serving.recommend import Query, Ranker
 from serving.replaying import Recorded, Replayer
 from serving.shadow_process import answer_until_closed
 from tests.serving.conftest import ITEM_VECTORS
+from tests.verdicts import judge
 from training.golden import check_golden
 from training.hnsw import HnswIndex
 from training.packages import LoadedPackage, load_package
@@ -34,9 +35,7 @@ COUNT = 40
 
 
 @pytest.fixture(scope="module")
-def trained(
-    make_mmssl: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory, judge: Callable[..., None]
-) -> tuple[Settings, Home, Path]:
+def trained(make_mmssl: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, Home, Path]:
     """A home with a version of NeuMF, for which 20 candidates were too few, and its package."""
     root = tmp_path_factory.mktemp("candidates")
     settings = load_settings(home=root / "home", device="cpu", scorer_candidates=COUNT // 2)

@@ -15,6 +15,7 @@ from contracts.settings import Settings
 from feature_repo.apply import apply_features
 from feature_repo.offline import write_snapshot
 from feature_repo.readers.mmssl import read_mmssl
+from tests.verdicts import judge
 from training.distributed import main, train_together
 from training.train import train
 
@@ -44,7 +45,6 @@ def test_torchrun_trains_what_one_process_does(
     settings: Settings,
     home: Home,
     make_mmssl: Callable[..., Path],
-    judge: Callable[..., None],
     tmp_path: Path,
 ) -> None:
     options = {"dimension": "8", "batch_size": "100", "max_epochs": "2", "clusters": "4"}

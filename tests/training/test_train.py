@@ -23,6 +23,7 @@ from feature_repo.apply import apply_features
 from feature_repo.offline import current_snapshot, write_snapshot
 from feature_repo.readers.mmssl import read_mmssl
 from tests.training.tracked import client, fingerprint_of, only_run, versions, without_time
+from tests.verdicts import judge
 from training import indexes, serving_cost
 from training.golden import check_golden
 from training.models.mf import MfConfig
@@ -40,9 +41,7 @@ SMALL = {"dimension": 8, "max_epochs": 3}
 
 
 @pytest.fixture(scope="module")
-def prepared(
-    make_mmssl: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory, judge: Callable[..., None]
-) -> tuple[Path, str]:
+def prepared(make_mmssl: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A home with the block data ingested, applied and passed; and the snapshot's id."""
     root = tmp_path_factory.mktemp("prepared")
     settings = load_settings(home=root / "home", device="cpu")
@@ -236,7 +235,7 @@ def test_data_that_was_never_judged_is_refused(
     assert not home.mlflow_database.exists()
 
 
-def test_data_that_failed_is_refused(ready: str, settings: Settings, home: Home, judge: Callable[..., None]) -> None:
+def test_data_that_failed_is_refused(ready: str, settings: Settings, home: Home) -> None:
     judge(settings, home, ready, success=False)
     with pytest.raises(ValidationFailed, match="found report report-False with failed suites"):
         train(settings, home, "popularity")

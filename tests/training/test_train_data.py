@@ -19,6 +19,7 @@ from feature_repo.offline import write_snapshot
 from feature_repo.raw_tables import RawTables
 from feature_repo.readers.mmssl import read_mmssl
 from feature_repo.readers.restricted_pickle import load_restricted
+from tests.verdicts import judge
 from training.golden import check_golden
 from training.packages import load_package
 from training.train import train
@@ -27,7 +28,7 @@ Prepare = Callable[[Path, Callable[[RawTables], RawTables]], str]
 
 
 @pytest.fixture
-def prepare(settings: Settings, home: Home, judge: Callable[..., None]) -> Prepare:
+def prepare(settings: Settings, home: Home) -> Prepare:
     """Ingest, apply and pass data in the MMSSL layout, changed on the way; returns the snapshot's id."""
 
     def prepared(folder: Path, change: Callable[[RawTables], RawTables]) -> str:

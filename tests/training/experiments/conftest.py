@@ -12,6 +12,7 @@ from contracts.settings import load_settings
 from feature_repo.apply import apply_features
 from feature_repo.offline import write_snapshot
 from feature_repo.readers.mmssl import read_mmssl
+from tests.verdicts import judge
 from training.experiments.tables import CHANCE, Column, Row, Table
 from training.protocols import FULL_20
 from training.splits import GlobalInstants
@@ -43,9 +44,7 @@ def table() -> Table:
 
 
 @pytest.fixture(scope="session")
-def _prepared(
-    make_mmssl: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory, judge: Callable[..., None]
-) -> Path:
+def _prepared(make_mmssl: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("prepared")
     settings = load_settings(home=root / "home", device="cpu")
     home = Home.open(settings)
