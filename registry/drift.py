@@ -12,7 +12,7 @@ from contracts.errors import Conflict, NotFound
 from contracts.home import Home
 from contracts.promotion_rows import MoveRow, StandingRow
 from contracts.settings import Settings
-from contracts.surfaces import ALIASES
+from contracts.surfaces import ALIASES, Tag
 from registry.lifecycle import DISPLACED_TO, Standing
 from registry.opening import Registry, open_registry
 from registry.outbox import Move, Watch, carry_out, unwatched, watermark
@@ -173,7 +173,7 @@ def _ending(registry: Registry, one: Drift, how: str, reason: str, actor: str) -
     audit: dict[str, Any] = {
         # The alias that drifted, whatever else its holder holds: it is what the log is asked for later.
         "before": before.states.get(version, "gone") if wins is not None else one.alias,
-        "after": one.alias if wins is not None else DISPLACED_TO[one.alias],
+        "after": after.states.get(version, "gone"),
         "displaced": loses if wins is not None else None,
         "verdicts": [],
         "reason": reason,
@@ -182,12 +182,18 @@ def _ending(registry: Registry, one: Drift, how: str, reason: str, actor: str) -
 
 
 def _states(registry: Registry, one: Drift, wins: str | None, loses: str | None) -> Mapping[str, str]:
-    """State tags that agree with the alias; versions that are gone from MLflow have none."""
+    """State tags that agree with the alias; versions that are gone from MLflow have none.
+
+    Who loses an alias that its tag never spoke of stays what it was.
+    """
     wanted = {} if wins is None else {wins: one.alias}
     if loses is not None:
         others = [a for a, v in registry.store.holders(one.surface).items() if v == loses and a != one.alias]
         wanted[loses] = next((alias for alias in ALIASES if alias in others), DISPLACED_TO[one.alias])
     present = registry.store.standing(one.surface, Standing({}, wanted)).states
+    if loses is not None and not others and present[loses] != "gone":
+        tagged = registry.store.get(one.surface, loses).tags.get(Tag.STATE, "registered")
+        wanted[loses] = wanted[loses] if tagged == one.alias else tagged
     return {version: state for version, state in wanted.items() if present[version] != "gone"}
 
 

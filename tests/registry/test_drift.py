@@ -72,7 +72,7 @@ def test_reverted_it_is_as_before(moved: Any) -> None:
     revert_drift(moved.settings, moved.home, SURFACE, "nobody was asked", "ann")
     assert _drift(moved) == []
     assert moved.store.holders(SURFACE) == {"champion": "1", "shadow": "2"}
-    assert _tags(moved)["1"] == "champion"
+    assert _tags(moved) == {"1": "champion", "2": "shadow", "3": "registered"}
     assert audit_log(moved.settings, moved.home, SURFACE)[0]["action"] == "drift reverted"
     moved.promote("2")
 
