@@ -115,6 +115,8 @@ def serve(which: str, port: int, items: int, home: str) -> None:
     from contracts.process import prepare_process
 
     prepare_process(1)
+    if which != "bare":
+        sys.setswitchinterval(0.0005)  # as the service does
     app = bare(items) if which == "bare" else ours(items, Path(home), alone=which == "one by one")
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="error")
 

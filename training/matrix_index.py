@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from training.products import Workspace, best_products
+from training.products import Pairs, Workspace, best_products, pairs_of
 from training.retrieval import Found, Index, kept
 
 __all__ = ["MatrixIndex"]
@@ -55,19 +55,18 @@ class MatrixIndex(Index):
     ) -> list[Found]:
         """As :meth:`training.retrieval.Index.search_all`."""
         banned = [np.asarray(exclude, dtype=np.int64) for exclude in excludes]
-        depth = min(k + max(map(len, banned), default=0), len(self))
         table = self._table
         with torch.inference_mode():
             users = torch.from_numpy(np.ascontiguousarray(user_vectors, np.float32)).to(table.device)
             mask = None if allowed is None else torch.from_numpy(allowed).to(table.device)
-            scores, rows = self._best(users, depth, mask)
+            scores, rows = self._best(users, min(k, len(self)), mask, pairs_of(banned, table.device))
             found = rows.cpu().numpy(), scores.cpu().numpy()
         return [kept(*of_user, k) for of_user in zip(*found, banned, strict=True)]
 
-    def _best(self, users: Tensor, depth: int, allowed: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _best(self, users: Tensor, depth: int, allowed: Tensor | None, banned: Pairs) -> tuple[Tensor, Tensor]:
         table, exact = self._table, self._table.dtype == torch.float32
         wanted = depth if exact else min(_SPARE * depth, len(table))
-        top, rows = best_products(users.to(table.dtype), table, wanted, allowed, self._workspace)
+        top, rows = best_products(users.to(table.dtype), table, wanted, allowed, self._workspace, banned)
         if exact:
             return top, rows
         again = (table[rows].float() @ users.unsqueeze(2)).squeeze(2)

@@ -1,9 +1,16 @@
 """The largest inner products of users with the rows of a table, a part of the table at a time."""
 
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-__all__ = ["Workspace", "best_products"]
+__all__ = ["Pairs", "Workspace", "best_products", "pairs_of"]
+
+Pairs = tuple[Tensor, Tensor]
+"""Numbers of users, and rows of a table, each ``[n]``."""
 
 _SCORES = 1 << 25
 """Scores held at a time; bounds memory."""
@@ -30,7 +37,12 @@ class Workspace:
 
 
 def best_products(
-    users: Tensor, table: Tensor, depth: int, allowed: Tensor | None, workspace: Workspace
+    users: Tensor,
+    table: Tensor,
+    depth: int,
+    allowed: Tensor | None,
+    workspace: Workspace,
+    banned: Pairs | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Scores and rows of the best of each user, best first, each ``[B, depth]``.
 
@@ -40,6 +52,7 @@ def best_products(
         depth: How many, N at most.
         allowed: Whether a row may be found, ``[N]``; the scores of others are minus infinity.
         workspace: For the scores.
+        banned: Whose scores are minus infinity too.
     """
     scores, rows = [], []
     parts = -(-len(users) * len(table) // _SCORES)
@@ -49,11 +62,23 @@ def best_products(
         part = torch.mm(users, rest.T, out=workspace.of((len(users), len(rest)), users))
         if allowed is not None:
             part.masked_fill_(~allowed[start : start + step], -torch.inf)
+        if banned is not None:
+            whose, of = banned
+            here = slice(None) if parts == 1 else (of >= start) & (of < start + len(rest))
+            part[whose[here], of[here] - start] = -torch.inf
         best, places = _best(part, min(depth, len(rest)))
         scores.append(best)
         rows.append(places + start)
     top, order = torch.cat(scores, dim=1).topk(depth, dim=1)
     return top, torch.cat(rows, dim=1).gather(1, order)
+
+
+def pairs_of(rows: Sequence[npt.NDArray[np.int64]], device: torch.device) -> Pairs:
+    """The pairs of B users with rows of their own, B lists; those below zero are left out."""
+    flat = np.concatenate([*rows, np.zeros(0, np.int64)])
+    users = np.repeat(np.arange(len(rows)), [len(each) for each in rows])
+    known = flat >= 0
+    return torch.from_numpy(users[known]).to(device), torch.from_numpy(flat[known]).to(device)
 
 
 def _best(scores: Tensor, depth: int) -> tuple[Tensor, Tensor]:
@@ -65,7 +90,7 @@ def _best(scores: Tensor, depth: int) -> tuple[Tensor, Tensor]:
     # A group is every so-manieth row: maxima over whole stretches of memory are quick.
     within = torch.arange(0, _GROUP * wide, wide, device=scores.device)
     grouped = scores[:, : _GROUP * wide].view(-1, _GROUP, wide).amax(dim=1)
-    groups = grouped.topk(depth, dim=1, sorted=False).indices
+    groups = _best(grouped, depth)[1]
     rest = torch.arange(_GROUP * wide, scores.shape[1], device=scores.device).expand(len(scores), -1)
     places = torch.cat([(groups.unsqueeze(2) + within).flatten(1), rest], dim=1)
     best, order = scores.gather(1, places).topk(depth, dim=1)

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from training.products import Workspace, best_products
+from training.halved import HalvedTable, halving_pays
+from training.products import Workspace, best_products, pairs_of
 
 __all__ = ["ExactIndex", "Found", "Index", "kept", "outside", "selector"]
 
@@ -19,6 +20,9 @@ Found = tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]
 
 _MANY = 2
 """Users from whom on one matrix product is quicker than FAISS, which looks at them one by one."""
+
+_TRIED = 1 << 10
+"""Users after whom a table in half precision is given up if it left most of them in doubt."""
 
 _COMPARED = 1 << 16
 """Pairs of rows up to which comparing each pair is quicker than sorting."""
@@ -87,7 +91,12 @@ class ExactIndex(Index):
         self._index = faiss.IndexFlatIP(item_vectors.shape[1])
         self._longest = 0.0
         self._workspace = Workspace()
+        self._halved: HalvedTable | None = None
+        """For many users at a time, as long as it tells most users' best."""
+        self._looked = self._doubted = 0
         self.add(item_vectors)
+        if halving_pays(len(item_vectors)):
+            self._halved = HalvedTable(self._table)
 
     def __len__(self) -> int:
         return int(self._index.ntotal)
@@ -96,6 +105,8 @@ class ExactIndex(Index):
         """Append items, ``[n, D]``; their rows follow those that are there."""
         self._index.add(np.ascontiguousarray(item_vectors, dtype=np.float32))
         self._longest = max(self._longest, float(np.linalg.norm(item_vectors, axis=1).max(initial=0.0)))
+        if self._halved is not None:
+            self._halved.add(item_vectors)
 
     def search_all(
         self,
@@ -105,34 +116,66 @@ class ExactIndex(Index):
         allowed: npt.NDArray[np.bool_] | None = None,
     ) -> list[Found]:
         """See :meth:`Index.search_all`."""
-        banned = [np.asarray(exclude, dtype=np.int64) for exclude in excludes]
-        depth = min(k + max(map(len, banned), default=0) + _MORE, len(self))
         users = np.ascontiguousarray(user_vectors, dtype=np.float32)
-        scores, rows = self._nearest(users, depth, allowed)
-        anew = zip(*_scored(self._table, rows, users), banned, strict=True)
-        found = [kept(*of_user, k) for of_user in anew]
-        if depth == len(self):
-            return found
-        worst = np.array([best_scores[-1] if len(best_scores) else -np.inf for _, best_scores in found])
-        doubtful = (rows[:, -1] >= 0) & (worst <= scores[:, -1] + self._rounding(users))
-        for number in np.flatnonzero(doubtful):
+        banned = [np.asarray(exclude, dtype=np.int64) for exclude in excludes]
+        found, doubtful = self._search(users, k, banned, allowed, self._halved if len(users) >= _MANY else None)
+        if self._halved is not None and len(users) >= _MANY:
+            self._looked, self._doubted = self._looked + len(users), self._doubted + len(doubtful)
+            if self._looked >= _TRIED and self._doubted > self._looked / 2:
+                self._halved = None
+            if len(doubtful):
+                anew, still = self._search(users[doubtful], k, [banned[n] for n in doubtful], allowed)
+                for number, of_user in zip(doubtful, anew, strict=True):
+                    found[number] = of_user
+                doubtful = doubtful[still]
+        for number in doubtful:
             found[number] = self._among_all(users[number], banned[number], k, allowed)
         return found
 
+    def _search(
+        self,
+        users: npt.NDArray[np.float32],
+        k: int,
+        banned: Sequence[npt.NDArray[np.int64]],
+        allowed: npt.NDArray[np.bool_] | None,
+        halved: HalvedTable | None = None,
+    ) -> tuple[list[Found], npt.NDArray[np.int64]]:
+        """Items of each user, and the numbers of those users of whom a better one may have been missed."""
+        rows, ceilings = self._nearest(users, k, banned, allowed, halved)
+        rows, scores = _scored(self._table, rows, users)
+        if len(users) >= _MANY and np.isfinite(scores).all():  # the products have left out what is banned
+            found = [(best[:k], of_best[:k]) for best, of_best in zip(rows, scores, strict=True)]
+        else:
+            found = [kept(*of_user, k) for of_user in zip(rows, scores, banned, strict=True)]
+        worst = np.array([of_best[-1] if len(of_best) == k else -np.inf for _, of_best in found])
+        return found, np.flatnonzero((ceilings > -np.inf) & (worst <= ceilings + self._rounding(users)))
+
     def _nearest(
-        self, users: npt.NDArray[np.float32], depth: int, allowed: npt.NDArray[np.bool_] | None
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-        """Scores and rows, each ``[B, depth]``; rows are -1 where there are too few."""
+        self,
+        users: npt.NDArray[np.float32],
+        k: int,
+        banned: Sequence[npt.NDArray[np.int64]],
+        allowed: npt.NDArray[np.bool_] | None,
+        halved: HalvedTable | None,
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+        """Rows ``[B, n]``, -1 where there are too few, and what no other row scores more than, but for rounding."""
         if len(users) < _MANY:
+            depth = min(k + max(map(len, banned), default=0) + _MORE, len(self))
             selected = None if allowed is None else faiss.SearchParameters(**selector(allowed))
-            return self._index.search(users, depth, params=selected)
-        mask = None if allowed is None else torch.from_numpy(allowed)
-        with torch.inference_mode():
-            products, best = best_products(
-                torch.from_numpy(users), torch.from_numpy(self._table), depth, mask, self._workspace
-            )
-        scores = products.numpy()
-        return scores, np.where(np.isneginf(scores), -1, best.numpy())
+            scores, rows = self._index.search(users, depth, params=selected)
+        else:
+            depth = min(k + _MORE, len(self))
+            mask = None if allowed is None else torch.from_numpy(allowed)
+            with torch.inference_mode():
+                asked, pairs = torch.from_numpy(users), pairs_of(banned, torch.device("cpu"))
+                if halved is not None:
+                    return halved.best(asked, depth, mask, pairs)
+                table = torch.from_numpy(self._table)
+                products, best = best_products(asked, table, depth, mask, self._workspace, pairs)
+            scores = products.numpy()
+            rows = np.where(np.isneginf(scores), -1, best.numpy())
+        others = (rows[:, -1] >= 0) & (depth < len(self))
+        return rows, np.where(others, scores[:, -1], -np.inf).astype(np.float64)
 
     @property
     def _table(self) -> npt.NDArray[np.float32]:
