@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from pydantic import ConfigDict, TypeAdapter
 from sqlalchemy import Engine, create_engine, event, inspect, text
 from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.orm import Session
@@ -24,6 +25,13 @@ __all__ = ["SCHEMA_REVISION", "Database"]
 
 SCHEMA_REVISION = "0011"
 """Newest migration in ``migrations/versions``; a test keeps the two equal."""
+
+_ANYTHING: TypeAdapter[Any] = TypeAdapter(Any, config=ConfigDict(ser_json_inf_nan="constants"))
+
+
+def _json(value: object) -> str:
+    """What a column of JSON holds; pydantic takes a third of the time of ``json``, and requests need it."""
+    return _ANYTHING.dump_json(value).decode()
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
@@ -88,7 +96,7 @@ class Database:
             return self._engine
 
     def _open(self) -> Engine:
-        engine = create_engine(self._url)
+        engine = create_engine(self._url, json_serializer=_json)
         if engine.dialect.name == "sqlite" and _only_readable(Path(str(engine.url.database))):
             engine = _reading(Path(str(engine.url.database)))
         elif engine.dialect.name == "sqlite":

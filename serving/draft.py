@@ -1,5 +1,7 @@
 """A list while the steps of the chain fill it, one after the other."""
 
+from itertools import repeat
+
 import numpy as np
 import numpy.typing as npt
 
@@ -42,14 +44,14 @@ class Draft:
         kept = outside(rows, self._banned)
         if self._allowed is not None:
             kept &= self._allowed[rows]
-        places = np.flatnonzero(kept)[: self.missing]
-        if not len(places):
+        self.take_checked(step, rows[kept], scores[kept])
+
+    def take_checked(self, step: Step, rows: _Rows, scores: npt.NDArray[np.float32] | _Rows) -> None:
+        """:meth:`take` of items that are known to be new and to be allowed."""
+        rows, values = rows[: self.missing], scores[: self.missing].astype(float).tolist()
+        if not len(rows):
             return
-        rows, values = rows[places], scores[places].astype(float).tolist()
-        self.items += [
-            RecommendedItem(item_id=video, score=score, step=step)
-            for video, score in zip(self._vocabulary.ids(rows), values, strict=True)
-        ]
+        self.items += map(RecommendedItem, self._vocabulary.ids(rows), values, repeat(step))
         self.steps.append(step)
         self._banned = np.concatenate([self._banned, rows])
 

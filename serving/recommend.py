@@ -213,7 +213,7 @@ class Ranker:
         strangers = []
         for row, found in enumerate(self._best(self._batch(queries, seen), queries, banned, allowed)):
             if found is not None:
-                drafts[row].take("model", *found)
+                drafts[row].take_checked("model", *found)
                 continue
             strangers.append(row)
             if self._neighbours is not None and (cosines := self._cosines(seen[row])).any():
