@@ -48,6 +48,11 @@ if TYPE_CHECKING:
 __all__ = ["M3csr"]
 
 
+_FEW = 512
+"""Places up to which each is encoded by itself: the shapes of a service's products must not hang on whose histories
+have an item in common (:mod:`training.steady`)."""
+
+
 class _Items(NamedTuple):
     ids: Tensor
     """ID embeddings, ``[n, d]``."""
@@ -325,7 +330,10 @@ class M3csr(ColdItems, TwoTower):
         queries = torch.where(known, users[batch.rows.clamp(min=0)], users.mean(0))
         queries = queries * self.can_score(batch).unsqueeze(1)  # Without a history there is nothing to say.
         visible = batch.history != PADDING
-        rows, position = torch.unique(batch.history[visible], return_inverse=True)
+        if visible.numel() <= _FEW:
+            rows, position = batch.history.clamp(min=0).flatten(), visible.flatten().nonzero()[:, 0]
+        else:
+            rows, position = torch.unique(batch.history[visible], return_inverse=True)
         return self._interests(queries, self._encode(rows, ids), Places(visible.nonzero()[:, 0], position))
 
     def _interests(
