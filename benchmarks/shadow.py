@@ -9,7 +9,8 @@ lists make no sense. A client asks them in turns, by two connections that wait f
 at once. All latencies of a service are taken together; a ratio is to the first one without a shadow. Every request has
 to be answered, and each shadow has to know what became of each.
 
-``swap``: a service that loads another version of the same size from disk, again and again, beside one that does not.
+``swap``: a service that loads another version of the same size from disk after every ten seconds in which it is asked,
+beside one that does not. ``swaps``: the same without a pause between one and the next, which nobody does; it is told.
 """
 
 import argparse
@@ -35,10 +36,12 @@ import numpy as np  # noqa: E402
 from _champion import HISTORY, USERS, Histories, K, champion  # noqa: E402
 from _measure import Result, report  # noqa: E402
 
-CONNECTIONS, KILLED_EACH = 2, 50
+CONNECTIONS, KILLED_EACH, LOOK_S = 2, 50, 0.05
 MOST, MOST_SWAP = 1.05, 1.5
-CASES = ("none", "control", "slow", "full", "crashing", "killed", "nonsense", "swap")
-WITHOUT = ("none", "control", "swap")
+CASES = ("none", "control", "slow", "full", "crashing", "killed", "nonsense", "swap", "swaps")
+PAUSES = {"swap": 10.0, "swaps": 0.0}
+"""Seconds of requests between two swaps."""
+WITHOUT = ("none", "control", *PAUSES)
 
 
 def answers(how: str, ranker: Any) -> Callable[[Any], Any]:
@@ -113,8 +116,8 @@ def serve(port: int, items: int, home_root: Path, how: str) -> None:
         features = Histories(items)
         engine = Engine("video-feed", Lineup(Ranker("1", champion(items, home_root)), features, shadows), recorder)
         engine.warm_up([f"u{row}" for row in range(20)])
-        if how == "swap":
-            engine.follow(swapping(engine, items, home_root / "package"))
+        if how in PAUSES:
+            engine.follow(swapping(engine, items, home_root / "package", PAUSES[how]))
         return Surfaces({"video-feed": engine}, recorder.feedback, recorder.close)
 
     uvicorn.run(build_app(open_surfaces), host="127.0.0.1", port=port, log_level="error")
@@ -150,8 +153,8 @@ def brought_in(directory: Path, version: str) -> Any:
     return ranker
 
 
-def swapping(engine: Any, items: int, directory: Path) -> Any:
-    """What finds another champion at each look, loads it from disk as the service does, and has it take over."""
+def swapping(engine: Any, items: int, directory: Path, pause_s: float) -> Any:
+    """What finds another champion after a pause, loads it from disk as the service does, and has it take over."""
     from itertools import count
 
     from serving.following import Follower
@@ -170,15 +173,19 @@ def swapping(engine: Any, items: int, directory: Path) -> Any:
         def challenger(self, version: str) -> Any:
             raise AssertionError(f"the registry of this benchmark names a champion alone, not {version}")
 
-    numbers, answered = count(2), 0
+    numbers, answered, asked_s = count(2), 0, 0.0
 
     def holders() -> dict[str, str]:
-        nonlocal answered
-        idle = engine.gatherer.answered == answered  # while another service is asked, this one is to rest
-        answered = engine.gatherer.answered
-        return {"champion": engine.lineup.champion.version if idle else str(next(numbers))}
+        nonlocal answered, asked_s
+        if engine.gatherer.answered > answered:  # while another service is asked, this one is to rest
+            asked_s += LOOK_S
+            answered = engine.gatherer.answered
+            if asked_s >= pause_s:
+                asked_s = 0.0
+                return {"champion": str(next(numbers))}
+        return {"champion": engine.lineup.champion.version}
 
-    return Follower(engine, holders, Loads(), serving_metrics(), 0.05)
+    return Follower(engine, holders, Loads(), serving_metrics(), LOOK_S)
 
 
 def load(port: int, seconds: float) -> list[float]:
@@ -268,12 +275,12 @@ def results(items: int, seconds: float, rounds: int, cases: Sequence[str]) -> It
                 taken[case] += load(ports[case], seconds)
                 drained(ports[case])
         after = {case: status(ports[case])["shadow"] for case in cases}
-        swaps = int(status(ports["swap"])["champion"]["version"]) if "swap" in cases else 0
+        swaps = {case: int(status(ports[case])["champion"]["version"]) - 1 for case in PAUSES if case in cases}
     own = {case: np.percentile(values, [50, 99]) for case, values in taken.items()}
     for case in cases:
         if case == "none":
             continue
-        counts = f"; {swaps} swaps" if case == "swap" else ""
+        counts = f"; {swaps[case]} swaps" if case in swaps else ""
         if after[case] is not None:
             kinds = ("answered", "failed", "dropped", "late", "pending")
             became = {kind: after[case][kind] - before[case][kind] for kind in kinds}
@@ -281,7 +288,7 @@ def results(items: int, seconds: float, rounds: int, cases: Sequence[str]) -> It
             if sum(became.values()) != len(taken[case]):
                 raise SystemExit(f"{case}: {len(taken[case])} requests, of which the shadow knows {became}")
             counts = f"; {', '.join(f'{count} {kind}' for kind, count in became.items() if count)}; ended {ended} times"
-        most = MOST_SWAP if case == "swap" else MOST
+        most = {"swap": MOST_SWAP, "swaps": None}.get(case, MOST)
         for name, which in (("p50", 0), ("p99", 1)):
             yield Result(
                 f"{case}: {name} of {len(taken[case])} requests{counts}",
@@ -289,8 +296,8 @@ def results(items: int, seconds: float, rounds: int, cases: Sequence[str]) -> It
                 "ms",
                 "no shadow",
                 float(own["none"][which]),
-                f"at most {most:g} times",
-                bool(own[case][which] <= most * own["none"][which]),
+                "told" if most is None else f"at most {most:g} times",
+                most is None or bool(own[case][which] <= most * own["none"][which]),
             )
 
 
