@@ -7,7 +7,7 @@ import re
 import shlex
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -98,11 +98,11 @@ def run_table(
             rows=tuple(results),
             snapshot=snapshot.id,
             protocols=bench.protocols,
-            command=_command(table, seeds, rows),
+            command=_command(table, {*seeds, *_seeds_of(results)}),
             finished=utc_now(),
         )
         write_result(docs, result)
-        _record(run, result, docs)
+        _record(run, result, _command(table, seeds, rows), docs)
     return result
 
 
@@ -294,14 +294,18 @@ def _chosen(table: Table, names: Sequence[str]) -> list[Row]:
     return [row for row in able if not names or row.label in names or row.key in names]
 
 
-def _command(table: Table, seeds: Sequence[int], rows: Sequence[str]) -> str:
+def _seeds_of(rows: Sequence[RowResult]) -> set[int]:
+    return {each.seed for row in rows for each in row.seeds if each.seed is not None}
+
+
+def _command(table: Table, seeds: Collection[int], rows: Sequence[str] = ()) -> str:
     chosen = [word for row in rows for word in ("--rows", row)]
-    return shlex.join(["backbeat", "experiment", table.name, "--seeds", ",".join(map(str, seeds)), *chosen])
+    return shlex.join(["backbeat", "experiment", table.name, "--seeds", ",".join(map(str, sorted(seeds))), *chosen])
 
 
-def _record(run: TrackedRun, result: TableResult, docs: Path) -> None:
+def _record(run: TrackedRun, result: TableResult, command: str, docs: Path) -> None:
     """Leave the table with its run: means as metrics; Markdown, picture and the whole document as files."""
-    run.log_params({"command": result.command, "rows": len(result.rows)})
+    run.log_params({"command": command, "rows": len(result.rows)})
     for row in result.rows:
         means = {
             f"{_metric_name(row.key)}/{_metric_name(label)}": figure.mean
