@@ -1,5 +1,6 @@
 """Reports on experiments, from stored rows whose truth is known."""
 
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -10,8 +11,10 @@ from contracts.clock import utc_now
 from contracts.database import Database
 from contracts.experiment_rows import ExperimentReportRow
 from contracts.experiments import Experiment, Report, default_rule, latest_report
+from contracts.home import Home
 from contracts.platform import ResponseRow, ShadowRow
 from contracts.serving_rows import FeedbackRow
+from contracts.settings import load_settings
 from contracts.verdict import Guardrail, Rule
 from serving.analysis.assignment import Assignment
 from serving.analysis.interleaving import team_draft
@@ -95,6 +98,15 @@ class Log:
 @pytest.fixture
 def log(database: Database) -> Log:
     return Log(database)
+
+
+@pytest.fixture
+def log_on_postgres(new_postgres: Any, home: Home) -> Iterator[Log]:
+    with new_postgres() as url:
+        settings = load_settings(home=home.root, profile="production", database_url=url)
+        database = Database(settings, home)
+        yield Log(database)
+        database.close()
 
 
 def split_traffic(
@@ -321,3 +333,20 @@ def test_a_report_is_kept_and_the_newest_is_found(log: Log) -> None:
         assert latest_report(session, experiment="other") is None
     assert newest is not None
     assert Report.model_validate(newest[1]) == newer
+
+
+@pytest.mark.service
+@pytest.mark.parametrize(
+    "judged",
+    [
+        test_a_better_challenger_is_promoted,
+        test_before_anything_was_served,
+        test_what_users_did_before_takes_noise_away,
+        test_interleaving_prefers_whose_items_are_clicked,
+        test_an_exploration_values_the_shadows_beside_it,
+        test_cold_items_and_how_they_climb,
+        test_a_report_is_kept_and_the_newest_is_found,
+    ],
+)
+def test_so_it_is_on_postgres(judged: Callable[[Log], None], log_on_postgres: Log) -> None:
+    judged(log_on_postgres)
