@@ -81,12 +81,12 @@ class Gatherer(Generic[_Asked, _Given]):
             taken = [self._waiting.popleft() for _ in range(min(self._fitting(), len(self._waiting)))]
         began = time.perf_counter()
         given = self._given([each.asked for each in taken])
-        # One call into the event loop for all: each would wake it.
-        taken[0].loop.call_soon_threadsafe(_deliver, taken, given)
         each_s = (time.perf_counter() - began) / len(taken)
         self._each_s = each_s if not self.turns else _MEMORY * self._each_s + (1 - _MEMORY) * each_s
         self.turns += 1
         self.answered += len(taken)
+        # Counted first: whoever has an answer finds it counted. One call into the event loop for all, as each wakes it.
+        taken[0].loop.call_soon_threadsafe(_deliver, taken, given)
         with self._changing:
             self._turning = bool(self._waiting)
             if self._turning:
