@@ -113,7 +113,7 @@ def _full_disk(workshop: Workshop) -> tuple[str, Outcome]:
     # A file system of 16 KiB stands where packages are written; only this command's own mount namespace sees it.
     mount = f'mount -t tmpfs -o size=16k tmpfs {shlex.quote(str(workshop.home.artifacts))} && exec "$@"'
     words = ("train", "mf", "--seed", "9")
-    outcome = workshop.command(*words, before=("unshare", "-rm", "sh", "-c", mount, "sh"))
+    outcome = workshop.confined(("unshare", "-rm", "sh", "-c", mount, "sh"), *words)
     if (after := workshop.command(*words)).exit_code != 0:
         raise RuntimeError(f"the next run failed: {after.message}")
     return shlex.join(("backbeat", *words)) + "   # on a full disk", outcome

@@ -1,9 +1,11 @@
 """Where bad inputs are made and commands are run on them: a good data set, and a home that holds it."""
 
 import hashlib
+import multiprocessing
 import os
 import pickle
 import re
+import runpy
 import shlex
 import shutil
 import signal
@@ -11,7 +13,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,11 @@ from contracts.home import Home
 from contracts.snapshot import table_path
 
 __all__ = ["Case", "Outcome", "Workshop", "typed"]
+
+_PATIENCE_S = 300
+_COMMANDS = multiprocessing.get_context("forkserver")
+"""Commands are processes that have the heavy libraries from the first one: to load them is most of a command's time."""
+_COMMANDS.set_forkserver_preload(["torch", "mlflow", "great_expectations", "feature_repo.store", "training.models"])
 
 
 @dataclass(frozen=True)
@@ -94,15 +101,26 @@ class Workshop:
         """The process that a command line becomes."""
         return [sys.executable, "-m", "backbeat", *arguments]
 
-    def command(self, *arguments: str, before: tuple[str, ...] = (), **extra: str) -> Outcome:
+    def command(self, *arguments: str, **extra: str) -> Outcome:
         """Run a command line and read what it says."""
+        said = self.root.with_suffix(".stderr")
+        process = _COMMANDS.Process(target=_be_backbeat, args=(arguments, self.root, self.environment(**extra), said))
+        process.start()
+        process.join(_PATIENCE_S)
+        if process.exitcode is None:
+            process.kill()
+            raise TimeoutError(f"backbeat {shlex.join(arguments)} has not ended in {_PATIENCE_S} s")
+        return Outcome(process.exitcode, self._tidy(said.read_text()))
+
+    def confined(self, before: Sequence[str], *arguments: str) -> Outcome:
+        """Run a command line behind another one, in a process from scratch."""
         done = subprocess.run(
             [*before, *self.argv(*arguments)],
             cwd=self.root,
-            env=self.environment(**extra),
+            env=self.environment(),
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=_PATIENCE_S,
         )
         return Outcome(done.returncode, self._tidy(done.stderr))
 
@@ -176,6 +194,18 @@ class Workshop:
         """Another command that is writing the home right now."""
         with self.home.writing("backbeat train lightgcn"):
             yield
+
+
+def _be_backbeat(arguments: Sequence[str], root: Path, environment: Mapping[str, str], said: Path) -> None:
+    """Run a command line in this process, with its standard error in a file."""
+    os.chdir(root)
+    os.environ.clear()
+    os.environ.update(environment)
+    with said.open("wb") as error, Path(os.devnull).open("wb") as nothing:
+        os.dup2(error.fileno(), 2)
+        os.dup2(nothing.fileno(), 1)
+    sys.argv = ["backbeat", *arguments]
+    runpy.run_module("backbeat", run_name="__main__")
 
 
 def typed(*arguments: str) -> Callable[[Workshop], tuple[str, Outcome]]:
