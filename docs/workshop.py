@@ -103,7 +103,7 @@ class Workshop:
 
     def command(self, *arguments: str, **extra: str) -> Outcome:
         """Run a command line and read what it says."""
-        said = self.root.with_suffix(".stderr")
+        said = self.root / "said.txt"
         process = _COMMANDS.Process(target=_be_backbeat, args=(arguments, self.root, self.environment(**extra), said))
         process.start()
         process.join(_PATIENCE_S)
