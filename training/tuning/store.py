@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import optuna
 from optuna.storages import RDBStorage
@@ -66,27 +66,37 @@ def _storage(settings: Settings, home: Home, name: str) -> Iterator[RDBStorage]:
         # The lock lives as long as the connection: a killed process holds none.
         with engine.connect() as connection:
             _take(connection, name)
-            storage = _opened(url, inside)
             try:
-                yield storage
+                storage = _opened(url, inside)
+                try:
+                    yield storage
+                finally:
+                    storage.engine.dispose()
             finally:
-                storage.engine.dispose()
+                # A busy server notices only late that a connection was closed.
+                with suppress(DatabaseError):
+                    _locked(connection, "pg_advisory_unlock", name)
     finally:
         engine.dispose()
 
 
 def _take(connection: Connection, name: str) -> None:
     connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {_SCHEMA}"))
-    taken = connection.execute(text("SELECT pg_try_advisory_lock(hashtext(:name))"), {"name": f"tuning {name}"})
-    alone = bool(taken.scalar())
-    connection.commit()
-    if not alone:
+    if not _locked(connection, "pg_try_advisory_lock", name):
         raise Conflict(
             f"tuning {name!r}",
             found="another process that works on it",
             expected="one at a time",
             next_step="wait until it has ended, or give another `--name`",
         )
+
+
+def _locked(connection: Connection, function: str, name: str) -> bool:
+    """What a function of Postgres says of the lock of a tuning."""
+    said = connection.execute(text(f"SELECT {function}(hashtext(:name))"), {"name": f"tuning {name}"})
+    done = bool(said.scalar())
+    connection.commit()
+    return done
 
 
 def _opened(url: str, connect: Mapping[str, object]) -> RDBStorage:
