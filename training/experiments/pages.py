@@ -20,7 +20,7 @@ _HEAD = """# Results
 Written by `backbeat experiment` from `results.json`. Test metrics of the epoch that was best on validation; ±: sample
 standard deviation over the seeds; bold: the best of its column. *Paper*: the value that the paper prints, on its own
 data. *Real*: people made the data; *simulated*: `backbeat ingest simulate` did. Times are of trainings, validation
-included, on whatever machine ran them.
+included, on whatever machine ran them, with its pauses and whatever else it did.
 """
 
 
