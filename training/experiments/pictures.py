@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from contracts.drawing import COLOURS, FAINT, INK, blank_figure, dress, write_figure
@@ -17,8 +18,11 @@ __all__ = ["draw_table"]
 
 _PRINTED, _OURS, _GRID = "#b6bcc4", "#0072b2", "#e6e8eb"
 
-_TITLE = 0.4
-"""Height of the title, in inches."""
+_TITLE, _LINE = 0.4, 0.23
+"""Height of a title of one line, and of each further one, in inches."""
+
+_LETTERS = 9.2
+"""Of a title, to the inch."""
 
 _ACROSS = 4
 """Most panels of bars side by side."""
@@ -159,8 +163,11 @@ def _name_lines(picture: "Picture", labels: list[str], has_paper: bool) -> None:
 
 
 def _blank(title: str, width: float, height: float) -> "Picture":
-    """A picture that finds room for labels of any length by itself."""
-    picture = blank_figure(title, width, height)
+    """A picture that finds room for a title and labels of any length by itself."""
+    lines = wrap(title, int(_LETTERS * width))
+    further = _LINE * (len(lines) - 1)
+    height += further
+    picture = blank_figure("\n".join(lines), width, height)
     picture.texts[0].set_y(1 - 0.1 / height)
-    picture.set_layout_engine("constrained", rect=(0, 0, 1, 1 - _TITLE / height))
+    picture.set_layout_engine("constrained", rect=(0, 0, 1, 1 - (_TITLE + further) / height))
     return picture

@@ -176,6 +176,14 @@ def test_a_picture_shows_every_row(made: Make, tmp_path: Path, picture: str, gro
     assert sizes[0] > 2 * sizes[1]
 
 
+def test_a_long_title_is_on_the_picture_to_its_end(made: Make, tmp_path: Path) -> None:
+    result = made(row("MF", 0.5), columns=("R@20",)).model_copy(update={"title": "what is said at great length " * 6})
+    draw_table(tmp_path / "picture.png", result)
+    with Image.open(tmp_path / "picture.png") as image:
+        pixels = np.asarray(image.convert("RGB"))
+    assert (pixels[:, -3:] == pixels[0, -1]).all(), "nothing runs out of the picture"
+
+
 def test_a_table_takes_the_place_of_its_older_self(made: Make, tmp_path: Path) -> None:
     write_result(tmp_path, made(row("MF", 0.5)))
     write_result(tmp_path, made(row("MF", 0.5), name="another"))
